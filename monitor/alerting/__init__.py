@@ -1,0 +1,1 @@
+"""Scores to alarms, alarms to alerts, alerts to people."""

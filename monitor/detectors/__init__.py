@@ -1,0 +1,1 @@
+"""Bag to scores: the detectors, their mean, and the artefact that holds them."""

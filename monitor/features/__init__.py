@@ -1,0 +1,1 @@
+"""Segment to feature: the backbones."""

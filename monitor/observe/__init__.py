@@ -1,0 +1,1 @@
+"""Metrics, health, logs: what says whether silence means calm."""

@@ -1,0 +1,1 @@
+"""Rings, bags and the thread that owns the accelerator."""

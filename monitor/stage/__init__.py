@@ -1,0 +1,1 @@
+"""The staged plant: generated scenes with exact truth, served over real RTSP."""

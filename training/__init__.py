@@ -1,0 +1,1 @@
+"""The weakly supervised pipeline of the paper; produces what the monitor loads."""
