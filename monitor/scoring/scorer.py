@@ -55,7 +55,7 @@ class BagSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a camera is: ``filled`` of ``length`` positions of its ring; restarts and invalid segments so far."""
+    """How far a camera is: ``filled`` of l positions of its ring; the rest counts from the start."""
 
     filled: int = 0
     restarts: int = 0
@@ -93,9 +93,9 @@ class Scoring:
             return self._artefact.standardise(self._backbone.encode(pictures_BKHWC).to(self._device))
 
     def score(self, segments: Sequence[Segment], features_BD: Tensor | None) -> list[BagScore]:
-        """Pushes segments (in order; ``features_BD`` of those with pictures, in the same order) and scores bags."""
+        """Pushes segments and scores bags; ``features_BD`` are of those with pictures, in the same order."""
         gathered: list[tuple[str, Bag, Tensor]] = []
-        row_of_feature = 0
+        features = iter(() if features_BD is None else features_BD)
         with torch.inference_mode():
             for segment in segments:
                 index, ring = self._ring(segment.camera)
@@ -104,11 +104,9 @@ class Scoring:
                 elif segment.pictures is None:
                     self._note(segment.camera, ring, invalid=1)
                 else:
-                    assert features_BD is not None
                     step = ring.push(_times(segment))
                     gathered += [self._gather(segment.camera, index, bag) for bag in step.before]
-                    self._store_RTD[index, step.slot] = features_BD[row_of_feature]
-                    row_of_feature += 1
+                    self._store_RTD[index, step.slot] = next(features)
                     gathered += [self._gather(segment.camera, index, bag) for bag in step.bags]
                     self._note(segment.camera, ring, restarts=int(step.restarted), scored=1)
             return self._detect(gathered)
