@@ -1,0 +1,73 @@
+"""Segments of a video → bags (eq. 1), and → a fixed length for training.
+
+N = segments of a video, T = the fixed length, D = feature dimensions, l = segments a bag.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from monitor.flow import SegmentTimes
+from monitor.scoring.ring import Bag, Ring
+
+Floats = npt.NDArray[np.float32]
+
+
+def cut(segments: int, l: int) -> tuple[slice, ...]:  # noqa: E741 - the paper's letter
+    """Eq. 1: a video's N segments in bags of l, in order; the last is kept, short and unpadded.
+
+    Every segment lies in exactly one bag; N < l is one bag; N = 0 is none.
+    """
+    if l < 1:
+        raise ValueError(f"a bag holds at least one segment (got l = {l})")
+    return tuple(slice(start, min(start + l, segments)) for start in range(0, segments, l))
+
+
+def resample(features_ND: Floats, length: int) -> Floats:
+    """(N, D) → (T, D): the mean of bins between ``linspace(0, N, T + 1)`` in int64; repeats where N < T.
+
+    An empty bin takes the segment at its start (PAPER section 6).
+    """
+    segments = len(features_ND)
+    if segments == 0:
+        raise ValueError("a video without segments cannot be resampled")
+    edges = np.linspace(0, segments, length + 1).astype(np.int64)
+    return np.stack(
+        [
+            features_ND[start:end].mean(axis=0) if end > start else features_ND[min(start, segments - 1)]
+            for start, end in itertools.pairwise(edges)
+        ]
+    ).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A bag of a file and the segments whose public score it gives (both as positions in the file)."""
+
+    bag: slice
+    published: slice
+
+
+def readings(segments: int, l: int, stride: int, delay: int) -> tuple[Reading, ...]:  # noqa: E741
+    """Which bag gives which segments of a file their public score, by the monitor's own ring.
+
+    Each segment is published exactly once; ``stride = l, delay = 0`` is eq. 1.
+    """
+    ring = Ring(l, stride, delay, max_gap=0, file=True)
+    bags: list[Bag] = []
+    for number in range(segments):
+        at = float(number)
+        times = SegmentTimes(number=number, start_s=at, end_s=at, captured_s=at, captured_wall_s=at)
+        step = ring.push(times)
+        bags += [*step.before, *step.bags]
+    return tuple(_reading(bag) for bag in (*bags, *ring.end()) if bag.published)
+
+
+def _reading(bag: Bag) -> Reading:
+    numbers = [times.number for times in bag.times if times is not None]
+    first, last = numbers[bag.published[0]], numbers[bag.published[-1]]
+    return Reading(slice(numbers[0], numbers[-1] + 1), slice(first, last + 1))
