@@ -1,0 +1,129 @@
+"""Engines: what runs a backbone's module. torch itself here, OpenVINO in its own file; the same answer from each."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from monitor.features.backbone import Backbone, BackboneError, EngineName, Recipe
+from monitor.flow import Preprocessing
+
+
+def start(
+    recipe: Recipe, fingerprint: str, module: nn.Module, device: str, engine: EngineName = "auto"
+) -> Backbone:
+    """The module on its device, in the engine asked for; BackboneError where that cannot be."""
+    place = resolve_device(device)
+    if engine == "openvino" and place.type != "cpu":
+        raise BackboneError(f"engine openvino runs on the cpu, not on {place}; use engine eager")
+    return Eager(recipe, fingerprint, module, place)
+
+
+def resolve_device(device: str) -> torch.device:
+    """``cpu``, ``cuda`` or ``cuda:N`` → a device that is there; BackboneError where it is not."""
+    try:
+        place = torch.device(device)
+    except RuntimeError as fault:
+        raise BackboneError(f"'{device}' is no device; expected cpu, cuda or cuda:N") from fault
+    if place.type == "cpu":
+        return torch.device("cpu")
+    if place.type != "cuda":
+        raise BackboneError(f"'{device}' is no device this runs on; expected cpu, cuda or cuda:N")
+    if not torch.cuda.is_available():
+        raise BackboneError(f"device '{device}' was asked for, but torch finds no CUDA device here; use cpu")
+    number = place.index or 0
+    if number >= torch.cuda.device_count():
+        raise BackboneError(f"there is no device '{device}': torch finds {torch.cuda.device_count()}")
+    return torch.device("cuda", number)
+
+
+def cpu_threads(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """How many threads may truly run at once: CPU affinity and the cgroup's quota (v2 or v1), at least 1."""
+    allowed = len(os.sched_getaffinity(0))
+    quota_us, period_us = _cgroup_quota(cgroup)
+    if quota_us is not None and quota_us > 0 and period_us > 0:
+        allowed = min(allowed, max(1, round(quota_us / period_us)))
+    return allowed
+
+
+def _cgroup_quota(cgroup: Path) -> tuple[int | None, int]:
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+        return (None if quota == "max" else int(quota)), int(period)
+    except (OSError, ValueError):
+        pass
+    try:
+        quota = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text()
+        return int(quota), int((cgroup / "cpu" / "cpu.cfs_period_us").read_text())
+    except (OSError, ValueError):
+        return None, 0
+
+
+class Encoder:
+    """What all engines share: who they are, and what they accept."""
+
+    engine = ""
+
+    def __init__(self, recipe: Recipe, fingerprint: str, device: torch.device) -> None:
+        self.recipe = recipe
+        self.fingerprint = fingerprint
+        self.device = device
+
+    @property
+    def name(self) -> str:
+        return self.recipe.name
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        return self.recipe.preprocessing
+
+    @property
+    def dimensions(self) -> int:
+        return self.recipe.dimensions
+
+    def check(self, pictures_BKHWC: npt.NDArray[np.uint8] | Tensor) -> None:
+        shape = tuple(pictures_BKHWC.shape)
+        wanted = self.preprocessing.shape
+        if (
+            len(shape) != 5
+            or shape[1:] != wanted
+            or str(pictures_BKHWC.dtype) not in ("uint8", "torch.uint8")
+        ):
+            sizes = ", ".join(str(size) for size in wanted)
+            raise ValueError(
+                f"backbone '{self.name}' takes uint8 pictures of shape (B, {sizes}), got {pictures_BKHWC.dtype} {shape}"
+            )
+
+
+class Eager(Encoder):
+    """torch, one call a batch; convolutions and batch norms folded, channels last."""
+
+    engine = "eager"
+
+    def __init__(self, recipe: Recipe, fingerprint: str, module: nn.Module, device: torch.device) -> None:
+        super().__init__(recipe, fingerprint, device)
+        self.module = fold(module).to(device).requires_grad_(False)
+
+    def encode(self, pictures_BKHWC: npt.NDArray[np.uint8] | Tensor) -> Tensor:
+        self.check(pictures_BKHWC)
+        pictures = torch.as_tensor(pictures_BKHWC).to(self.device)
+        if len(pictures) == 0:
+            return torch.zeros(0, self.dimensions, device=self.device)
+        with torch.inference_mode():
+            features_BD: Tensor = self.module(pictures)
+        return features_BD
+
+
+def fold(module: nn.Module) -> nn.Module:
+    """Batch norms folded into the convolutions they follow, in place: pairs (conv, bn) of one Sequential."""
+    for child in module.modules():
+        if isinstance(child, nn.Sequential) and hasattr(child, "conv") and hasattr(child, "bn"):
+            child.conv = fuse_conv_bn_eval(child.conv, child.bn)
+            child.bn = nn.Identity()
+    return module
