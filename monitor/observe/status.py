@@ -1,0 +1,147 @@
+"""What a camera's silence means: facts → (status, reason), and the plant's summary (pure).
+
+| the first that holds, from above | status |
+|---|---|
+| switched off in the configuration | disabled |
+| outside its armed hours, or in a maintenance window | disarmed; a lost stream is named in the reason |
+| the stream is lost, has ended, or could not be opened | lost |
+| the stream is being opened for the first time | connecting |
+| the picture is frozen, or more than 5 % of the last segments are invalid | degraded |
+| fewer than l segments are in the ring | learning |
+| less than 95 % of the last five minutes were scored, or clips will be too short | degraded |
+| none of these | ok |
+
+A bad picture comes before learning because nothing is learnt from it. Where several things degrade a camera,
+the reason names them all. Reasons are sentences for an operator that follow ``camera 'gate': ``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from monitor.flow import CameraStatus
+
+SCORED_ENOUGH = 0.95
+INVALID_TOO_MUCH = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """All that decides a camera's status. Sentences are those of who found the fact out."""
+
+    enabled: bool = True
+    armed: bool = True
+    disarmed_because: str | None = None
+    publishes_alerts: bool = True
+    """False in ``mode: observe``."""
+    link: Literal["connecting", "up", "lost", "ended", "disabled"] = "up"
+    fault: str | None = None
+    """Why the stream is lost, in a sentence, until it is up again."""
+    picture_fault: str | None = None
+    """``frozen`` …"""
+    segments_held: int
+    """In the ring."""
+    segments_needed: int
+    """l."""
+    scored_ratio: float | None = None
+    """Over the last five minutes; None: too early to say."""
+    invalid_share: float | None = None
+    """Of the last five minutes' segments; None: too early to say."""
+    invalid_reason: str | None = None
+    """The commonest: ``decode_error`` …"""
+    recorder_short: bool = False
+    recorder_s: float | None = None
+    """Seconds of stream that are kept for clips."""
+
+
+def camera_status(facts: Facts) -> tuple[CameraStatus, str]:
+    """The status by the table above, and why."""
+    lost = _lost(facts)
+    if not facts.enabled or facts.link == "disabled":
+        return CameraStatus.DISABLED, "switched off in the configuration (enabled: false)"
+    if not facts.armed:
+        because = facts.disarmed_because or "outside its armed hours"
+        return CameraStatus.DISARMED, because if lost is None else f"{because}; besides, {lost}"
+    if lost is not None:
+        return CameraStatus.LOST, lost
+    if facts.link == "connecting":
+        return CameraStatus.CONNECTING, "the stream is being opened"
+    picture = tuple(_picture_faults(facts))
+    learning = facts.segments_held < facts.segments_needed
+    if picture or not learning:
+        degraded = (*picture, *(() if learning else _scoring_faults(facts)))
+        if degraded:
+            return CameraStatus.DEGRADED, "; ".join(degraded)
+    if learning:
+        missing = facts.segments_needed - facts.segments_held
+        return (
+            CameraStatus.LEARNING,
+            f"{facts.segments_held} of {facts.segments_needed} segments seen; scored after {missing} more",
+        )
+    if not facts.publishes_alerts:
+        return CameraStatus.OK, "watched and scored; in mode observe no alert is published"
+    return CameraStatus.OK, "watched and scored"
+
+
+def _lost(facts: Facts) -> str | None:
+    if facts.link == "lost":
+        return facts.fault or "the stream is lost and will be opened again"
+    if facts.link == "ended":
+        return facts.fault or "the recording has ended; nothing more will be scored"
+    # A camera that tries again after a fault is still lost: its status must not flap with each try.
+    return facts.fault if facts.link == "connecting" else None
+
+
+def _picture_faults(facts: Facts) -> Iterable[str]:
+    if facts.picture_fault == "frozen":
+        yield "the picture is frozen and is not scored until it moves; look at the camera or its encoder"
+    elif facts.picture_fault is not None:
+        yield f"the picture is not fit to be scored ({facts.picture_fault}); look at the camera"
+    if facts.invalid_share is not None and facts.invalid_share > INVALID_TOO_MUCH:
+        reason = f" ({facts.invalid_reason})" if facts.invalid_reason else ""
+        percent = math.ceil(100 * facts.invalid_share - 1e-6)
+        yield f"{percent} % of the segments of five minutes were unusable{reason}; look at camera and network"
+
+
+def _scoring_faults(facts: Facts) -> Iterable[str]:
+    if facts.scored_ratio is not None and facts.scored_ratio < SCORED_ENOUGH:
+        yield f"only {math.floor(100 * facts.scored_ratio + 1e-6)} % of the last five minutes were scored"
+    if facts.recorder_short:
+        held = "" if facts.recorder_s is None else f": {facts.recorder_s:.0f} s of stream are kept"
+        yield f"clips will begin late{held}; raise evidence.memory_mb or lower the camera's bit rate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlantSummary:
+    """How many cameras have each status (every status is there), and that in a sentence."""
+
+    cameras: int
+    counts: dict[CameraStatus, int]
+    sentence: str
+
+
+_SHOWN_ORDER = (
+    CameraStatus.OK,
+    CameraStatus.DEGRADED,
+    CameraStatus.LOST,
+    CameraStatus.LEARNING,
+    CameraStatus.CONNECTING,
+    CameraStatus.DISARMED,
+    CameraStatus.DISABLED,
+)
+
+
+def plant_summary(statuses: Iterable[CameraStatus]) -> PlantSummary:
+    """``8 cameras: 6 ok, 1 degraded, 1 lost``."""
+    counts = dict.fromkeys(_SHOWN_ORDER, 0)
+    for status in statuses:
+        counts[status] += 1
+    cameras = sum(counts.values())
+    shown = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    noun = "camera" if cameras == 1 else "cameras"
+    return PlantSummary(
+        cameras=cameras, counts=counts, sentence=f"{cameras} {noun}: {shown}" if cameras else "no cameras"
+    )
