@@ -44,15 +44,15 @@ def app(
     look at disks. All checks ok: 200 and ``ok``; else, or where there are none at all, 503 and ``no``.
     """
     # The documentation pages of FastAPI load their scripts from a CDN: none of them.
-    made = FastAPI(title=title, docs_url=None, redoc_url=None)
+    made = FastAPI(title=title, docs_url=None, redoc_url=None, openapi_url=None)
     page = _index(title)
 
-    @made.api_route("/", methods=["GET", "HEAD"], response_class=HTMLResponse, include_in_schema=False)
+    @made.api_route("/", methods=["GET", "HEAD"])
     async def index() -> HTMLResponse:
         return HTMLResponse(page)
 
     # A plain function: FastAPI runs it on a thread, and the event loop turns while 1,000 cameras are written.
-    @made.api_route("/metrics", methods=["GET", "HEAD"], operation_id="metrics")
+    @made.api_route("/metrics", methods=["GET", "HEAD"])
     def scrape(request: Request) -> Response:
         body, content_type = metrics.exposition()
         headers = {"content-type": content_type, "vary": "accept-encoding"}
@@ -61,11 +61,11 @@ def app(
             headers["content-encoding"] = "gzip"
         return Response(body, headers=headers)
 
-    @made.api_route("/livez", methods=["GET", "HEAD"], operation_id="livez")
+    @made.api_route("/livez", methods=["GET", "HEAD"])
     async def livez(request: Request) -> Response:
         return _answer(liveness(), verbose="verbose" in request.query_params)
 
-    @made.api_route("/readyz", methods=["GET", "HEAD"], operation_id="readyz")
+    @made.api_route("/readyz", methods=["GET", "HEAD"])
     def readyz(request: Request) -> Response:
         return _answer(readiness(), verbose="verbose" in request.query_params)
 

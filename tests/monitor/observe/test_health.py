@@ -69,7 +69,7 @@ def test_the_event_loop_beats_and_its_lag_is_measured_until_the_watch_is_cancell
         assert beats.oldest() is not None
         assert beats.oldest()[0] == EVENT_LOOP  # type: ignore[index]
         lags.clear()
-        time.sleep(0.3)  # noqa: ASYNC251 - the block is what is measured
+        time.sleep(0.3)  # blocks the loop: that is what is measured
         await asyncio.sleep(0.05)
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)

@@ -116,8 +116,8 @@ def bag(numbers: list[int | None], published: list[int], scores: list[float] | N
         camera="gate",
         times=tuple(None if number is None else times(number) for number in numbers),
         scores_N=scores_N,
-        long_term_N=scores_N / 2,
-        short_term_N=scores_N / 4,
+        long_term_N=scores_N * np.float32(0.5),
+        short_term_N=scores_N * np.float32(0.25),
         attention_N=np.full(n, 1 / n, dtype=np.float32),
         bridged=numbers.count(None),
         published=tuple(published),
@@ -138,7 +138,13 @@ def test_a_tally_counts_what_was_published_and_keeps_the_newest_score() -> None:
 def test_a_bridged_segment_is_counted_once_however_many_bags_it_is_in() -> None:
     tally = Tally(started_s=0.0)
     counted = []
-    for numbers in ([0, 1, None, 3], [1, None, 3, 4], [None, 3, 4, None], [3, 4, None, 6], [10, 11, 12, None]):
+    for numbers in (
+        [0, 1, None, 3],
+        [1, None, 3, 4],
+        [None, 3, 4, None],
+        [3, 4, None, 6],
+        [10, 11, 12, None],
+    ):
         tally.add(bag(numbers, []))
         counted.append(tally.bridged)
     assert counted == [1, 1, 2, 2, 3]

@@ -40,7 +40,11 @@ def facts(**changed: Any) -> Facts:
         ({"link": "connecting"}, "connecting", "the stream is being opened"),
         ({"link": "connecting", "fault": "connection refused"}, "lost", "connection refused"),
         ({"segments_held": 12}, "learning", "12 of 32 segments seen; scored after 20 more"),
-        ({"segments_held": 0, "scored_ratio": 0.2}, "learning", "0 of 32 segments seen; scored after 32 more"),
+        (
+            {"segments_held": 0, "scored_ratio": 0.2},
+            "learning",
+            "0 of 32 segments seen; scored after 32 more",
+        ),
         (
             {"segments_held": 0, "picture_fault": "frozen"},
             "degraded",
