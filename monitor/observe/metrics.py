@@ -65,7 +65,7 @@ class _Reasons:
 class _Figures:
     """The custom collector: asks for the figures at each scrape and lays them out as samples.
 
-    One labels dict a camera is shared by all its plain samples: 40,000 samples take 0.03 s to make here.
+    One labels dict a camera is shared by all its plain samples: 39,000 samples take 0.07 s to make here.
     """
 
     def __init__(
