@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gzip
 import platform
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import attrgetter
 
@@ -125,6 +126,8 @@ class Metrics:
         # The library would add a series x_created to every counter and histogram;
         # ours are in the list, all of them.
         disable_created_metrics()  # type: ignore[no-untyped-call] # the library's own, without annotations
+        # One scrape at a time: two would share one core's time, and the reasons' memory.
+        self._scraping = threading.Lock()
         self._registry = registry = CollectorRegistry()
         registry.register(_Figures(cameras, process))
         self._batch_segments = _histogram("vad_batch_segments", registry)
@@ -186,7 +189,8 @@ class Metrics:
         event loop.
         """
         encode, content_type = choose_encoder("")
-        return encode(self._registry), content_type
+        with self._scraping:
+            return encode(self._registry), content_type
 
 
 def compress(scrape: bytes) -> bytes:
