@@ -17,6 +17,7 @@ from monitor.detectors.detector import BagOutput, Detector, Horizon, scored
 class BiLstmClassifier(Detector):
     """(B, T, D) → one score a bag, repeated over its T segments."""
 
+    kind: ClassVar[str] = "bilstm_classifier"
     horizon: ClassVar[Horizon] = "long_term"
 
     def __init__(self, dimensions: int, hidden: int = 256, dropout: float = 0.5) -> None:

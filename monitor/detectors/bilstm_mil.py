@@ -19,6 +19,7 @@ from monitor.detectors.detector import BagOutput, Detector, Horizon, scored
 class BiLstmMil(Detector):
     """(B, T, D) → a score of each segment. ``fc1``, ``fc2`` and ``fc3`` are the matrices W of eq. 2."""
 
+    kind: ClassVar[str] = "bilstm_mil"
     horizon: ClassVar[Horizon] = "short_term"
 
     def __init__(

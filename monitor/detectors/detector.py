@@ -1,7 +1,7 @@
 """What a detector is, which ones there are, and how one is made by name.
 
-A detector scores a bag: ``(B, T, D)`` features → a score of each of the T segments. A new one is a file with a
-subclass of ``Detector`` and a line in the table below.
+A detector scores a bag: ``(B, T, D)`` features → a score of each of the T segments. A new one is a file with
+a subclass of ``Detector`` and a line in the table below.
 
 Shape suffixes: B bags, T segments of a bag, D dimensions of a feature.
 """
@@ -21,7 +21,7 @@ Horizon = Literal["long_term", "short_term"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BagOutput:
-    """What a detector says of B bags of T segments; a detector that gives one score a bag repeats it T times."""
+    """What a detector says of B bags of T segments; one score a bag is repeated T times."""
 
     logits_BT: Tensor
     """Before the sigmoid, float32: ranks stay apart where probabilities saturate."""
@@ -34,6 +34,8 @@ class BagOutput:
 class Detector(nn.Module, ABC):
     """A network that scores bags of any length T ≥ 1, unpadded; every bag by itself."""
 
+    kind: ClassVar[str]
+    """Its name in the table below and in cards."""
     horizon: ClassVar[Horizon]
     """Which part of a score it counts to."""
 

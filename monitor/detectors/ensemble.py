@@ -19,8 +19,8 @@ class EnsembleOutput:
     """The scores of B bags of T segments and where they come from, float32.
 
     ``long_term_BT`` and ``short_term_BT`` are the weighted means of the detectors of that horizon; where an
-    ensemble has none of one, that part is the whole mean. ``attention_BT`` sums to 1 over T: the mean over the
-    detectors that have an attention, 1/T everywhere where none has. ``parts_BT`` are the detectors' own scores.
+    ensemble has none of one, that part is the whole mean. ``attention_BT`` sums to 1 over T: the mean over
+    the detectors that have an attention, 1/T everywhere where none has. ``parts_BT``: each detector's own.
     """
 
     scores_BT: Tensor
@@ -48,8 +48,7 @@ class Ensemble(nn.Module):
         scores_BT = self._mean(parts_BT, list(parts_BT))
         horizons: dict[str, list[str]] = {"long_term": [], "short_term": []}
         for name, detector in self.detectors.items():
-            assert isinstance(detector, Detector)
-            horizons[detector.horizon].append(name)
+            horizons[str(detector.horizon)].append(name)
         attentions = [output.attention_BT for output in outputs.values() if output.attention_BT is not None]
         return EnsembleOutput(
             scores_BT=scores_BT,

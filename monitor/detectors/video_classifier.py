@@ -1,8 +1,8 @@
 """Video Classifier, the long-term detector: attention pools a bag, and the bag gets one score.
 
-The paper, section 3.1: ``A1 = tanh(F W1 + b1)``, ``A2 = softmax over time (A1 W2 + b2)`` with three heads, dropout
-on the weights after the softmax, ``M = Fᵀ A2`` flattened, FC1 identity, FC2 sigmoid. 328,004 parameters at D = 2048.
-The dagger variant puts a two-layer Bi-LSTM before the attention.
+The paper, section 3.1: ``A1 = tanh(F W1 + b1)``, ``A2 = softmax over time (A1 W2 + b2)`` with three heads,
+dropout on the weights after the softmax, ``M = Fᵀ A2`` flattened, FC1 identity, FC2 sigmoid. 328,004
+parameters at D = 2048. The dagger variant puts a two-layer Bi-LSTM before the attention.
 
 Shape suffixes: B bags, T segments, D dimensions of a feature, R attention heads, E dimensions that are pooled
 (D, or twice the LSTM's hidden size), H hidden.
@@ -21,10 +21,11 @@ from monitor.detectors.detector import BagOutput, Detector, Horizon, scored
 class VideoClassifier(Detector):
     """(B, T, D) → one score a bag, repeated over its T segments.
 
-    ``recurrent``: None, or the hidden size of the dagger variant's Bi-LSTM (256). ``pool``: what its attention
-    pools, the Bi-LSTM's ``states`` (Lin et al.) or the ``features``; without a Bi-LSTM the same thing.
+    ``recurrent``: None, or the hidden size of the dagger variant's Bi-LSTM (256). ``pool``: what its
+    attention pools, the Bi-LSTM's ``states`` (Lin et al.) or the ``features``; the same without a Bi-LSTM.
     """
 
+    kind: ClassVar[str] = "video_classifier"
     horizon: ClassVar[Horizon] = "long_term"
 
     def __init__(

@@ -1,10 +1,10 @@
 """What a backbone is, which ones there are, and how one is made.
 
-A backbone turns a segment into a feature: ``(B, K, H, W, 3)`` uint8 RGB pictures, scaled by the readers as its
-``preprocessing`` says, into ``(B, D)`` float32. Everything from the uint8 picture on (normalisation, network,
-pooling) is one torch module, so that every engine computes the same thing.
+A backbone turns a segment into a feature: ``(B, K, H, W, 3)`` uint8 RGB pictures, scaled by the readers as
+its ``preprocessing`` says, into ``(B, D)`` float32. Everything from the uint8 picture on (normalisation,
+network, pooling) is one torch module, so that every engine computes the same thing.
 
-Shape suffixes: B segments, K frames handed over of each, H height, W width, C = 3 colours (RGB), D dimensions.
+Shape suffixes: B segments, K frames handed over of each, H height, W width, C = 3 colours, D dimensions.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-EngineName = Literal["auto", "eager", "openvino"]
+EngineName = Literal["auto", "eager", "eager_fp16", "openvino"]
 
 
 class BackboneError(ValueError):
@@ -51,7 +51,7 @@ class Backbone(Protocol):
 
     @property
     def engine(self) -> str:
-        """What computes it: ``eager`` or ``openvino``."""
+        """What computes it: ``eager``, ``eager_fp16`` or ``openvino``."""
 
     @property
     def device(self) -> torch.device:
@@ -68,7 +68,7 @@ class Recipe:
 
     name: str
     architecture: str
-    """Names the network, its normalisation and how its feature is made; a change of any of them changes this."""
+    """Names the network, its normalisation and how its feature is made; changes when one of them does."""
     preprocessing: Preprocessing
     dimensions: int
 
@@ -84,7 +84,7 @@ class Family(Protocol):
     def recipe(self, name: str) -> Recipe: ...
 
     def build(self, name: str, state: Mapping[str, Tensor]) -> nn.Module:
-        """A module in eval mode, (B, K, H, W, 3) uint8 → (B, D) float32, with every tensor of ``state`` used."""
+        """A module in eval mode, (B, K, H, W, 3) uint8 → (B, D) float32; uses every tensor of ``state``."""
 
 
 _FAMILIES = {
@@ -116,16 +116,23 @@ def recipe(name: str) -> Recipe:
 
 
 def create(
-    name: str, device: str = "cpu", weights: Path | None = None, engine: EngineName = "auto"
+    name: str,
+    device: str = "cpu",
+    weights: Path | None = None,
+    engine: EngineName = "auto",
+    *,
+    threads: int | None = None,
 ) -> Backbone:
     """A backbone ready to encode.
 
-    ``device``: ``cpu``, ``cuda`` or ``cuda:N``. ``weights``: a .safetensors, .pth or .pyth file, or None for what
-    the cache (or, for ``effnet_lite0``, its package) has. ``engine``: ``auto`` is OpenVINO on a CPU that has it,
-    else torch itself. Raises BackboneError (or its WeightsError) in a sentence.
+    ``device``: ``cpu``, ``cuda`` or ``cuda:N``. ``weights``: a .safetensors, .pth or .pyth file, or None for
+    what the cache (or, for ``effnet_lite0``, its package) has. ``engine``: ``auto`` is OpenVINO on a CPU that
+    can run it, else torch in float32; ``threads``: OpenVINO's, None for what CPU affinity and cgroup allow.
+    Raises BackboneError (or its WeightsError), a sentence.
     """
     from monitor.features import engine as engines
     from monitor.features import weights as store
+    from monitor.features.tensors import tensors_sha256
 
     offered = family(name)
     known = offered.recipe(name)
@@ -138,4 +145,12 @@ def create(
         raise BackboneError(
             f"the weights in {where} do not fit backbone '{name}': {said[-1].strip()}"
         ) from fault
-    return engines.start(known, known.fingerprint(store.tensors_sha256(state)), module, device, engine)
+    return engines.start(
+        known,
+        known.fingerprint(tensors_sha256(state)),
+        module,
+        device=device,
+        engine=engine,
+        threads=threads,
+        cache=store.cache_folder() / "openvino",
+    )

@@ -22,10 +22,10 @@ class DownloadError(OSError):
 
 
 def download(url: str, target: Path, *, progress: Progress | None = None, timeout_s: float = 30.0) -> Path:
-    """Fetches ``url`` into ``target``; bytes that ``target`` has already are kept and only the rest is asked for.
+    """Fetches ``url`` into ``target``; bytes that lie there already are kept, only the rest is asked for.
 
-    Whether the parts belong together is for the caller's sha256 to say. One process at a time: a second one gets
-    a DownloadError. http, https and file addresses.
+    Whether the parts belong together is for the caller's sha256 to say. One process at a time: a second one
+    gets a DownloadError. http, https and file addresses.
     """
     if not url.startswith(("https://", "http://", "file://")):
         raise DownloadError(f"{url} is no http, https or file address")

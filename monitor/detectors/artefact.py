@@ -1,0 +1,246 @@
+"""An artefact: a folder with trained detectors, the standardisation of their features, and a card.
+
+``weights.safetensors`` holds ``standardise.mean`` (D,), ``standardise.sd`` (D,), maybe
+``standardise.projection`` (D, D'), and the tensors of each detector as ``detectors.<name>.<tensor>``;
+float16 or float32 on disk, always float32 in use. ``card.json`` names its sha256, so the two belong
+together. Nothing in it can run.
+
+Shape suffixes: N segments, D dimensions of the backbone's feature.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from monitor.detectors.card import ArtefactError, Card, DetectorCard
+from monitor.detectors.detector import Detector, make
+from monitor.detectors.ensemble import Ensemble
+
+__all__ = ["Artefact", "ArtefactError", "Card", "Standardisation", "load", "read_card", "resolve", "save"]
+
+SHIPPED = Path(__file__).resolve().parent.parent / "artefacts"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Standardisation:
+    """(x − mean) / sd, then the projection if there is one; all float32, fitted on training scenes only."""
+
+    mean_D: Tensor
+    sd_D: Tensor
+    projection_DE: Tensor | None = None
+    """(D, D')."""
+
+    def __call__(self, features_ND: Tensor) -> Tensor:
+        """(…, D) → (…, D')."""
+        standard_ND = (features_ND - self.mean_D) / self.sd_D
+        return standard_ND if self.projection_DE is None else standard_ND @ self.projection_DE
+
+    @property
+    def dimensions(self) -> int:
+        """D'."""
+        return len(self.sd_D) if self.projection_DE is None else self.projection_DE.shape[1]
+
+    def to(self, device: torch.device | str) -> Standardisation:
+        projection = self.projection_DE
+        return Standardisation(
+            mean_D=self.mean_D.to(device),
+            sd_D=self.sd_D.to(device),
+            projection_DE=None if projection is None else projection.to(device),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Artefact:
+    """A loaded artefact on its device, ready to score."""
+
+    card: Card
+    standardise: Standardisation
+    """(N, D) features of the backbone → (N, D')."""
+    ensemble: Ensemble
+    """In eval mode; its parameters take no gradient."""
+    folder: Path
+
+    @property
+    def dimensions(self) -> int:
+        """D', what the detectors take."""
+        return self.card.dimensions
+
+
+def resolve(name_or_path: str | Path) -> Path:
+    """``default`` (or another shipped name) or a folder → the folder; ArtefactError where there is none."""
+    shipped = SHIPPED / str(name_or_path)
+    if Path(name_or_path).name == str(name_or_path) and (shipped / "card.json").is_file():
+        return shipped
+    folder = Path(name_or_path).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise ArtefactError(
+            f"{folder} is a file; an artefact is a folder with card.json and weights.safetensors"
+        )
+    there = sorted(path.parent.name for path in SHIPPED.glob("*/card.json"))
+    raise ArtefactError(
+        f"there is no artefact '{name_or_path}': no such folder, and shipped are {', '.join(there) or 'none'}"
+    )
+
+
+def read_card(name_or_path: str | Path) -> Card:
+    """The card alone, without its weights."""
+    path = resolve(name_or_path) / "card.json"
+    try:
+        return Card.model_validate_json(path.read_bytes())
+    except FileNotFoundError as fault:
+        raise ArtefactError(f"{path.parent} is no artefact: card.json is missing") from fault
+    except pydantic.ValidationError as fault:
+        raise ArtefactError(f"{path}: {_problems(fault)}") from fault
+
+
+def load(name_or_path: str | Path, device: torch.device | str = "cpu") -> Artefact:
+    """An artefact by name or folder, checked against its card; ArtefactError says what is wrong with it."""
+    folder = resolve(name_or_path)
+    card = read_card(folder)
+    tensors = _read_weights(folder / "weights.safetensors", card)
+    try:
+        standardise = _standardisation(tensors)
+        ensemble = _ensemble(card, tensors)
+    except (ValueError, KeyError, RuntimeError) as fault:
+        last = str(fault).strip().splitlines()[-1].strip()
+        raise ArtefactError(
+            f"{folder}: card.json and weights.safetensors do not fit together: {last}"
+        ) from fault
+    if (len(standardise.mean_D), standardise.dimensions) != (card.backbone_dimensions, card.dimensions):
+        raise ArtefactError(
+            f"{folder}: the card says {card.backbone_dimensions} → {card.dimensions} dimensions, the weights "
+            f"{len(standardise.mean_D)} → {standardise.dimensions}"
+        )
+    return Artefact(
+        card=card, standardise=standardise.to(device), ensemble=ensemble.to(device), folder=folder
+    )
+
+
+def save(
+    folder: Path, card: Card, standardise: Standardisation, ensemble: Ensemble, *, half: bool = True
+) -> Card:
+    """Writes an artefact; returns its card, ``detectors``, ``dimensions`` and ``weights_sha256`` filled in.
+
+    ``half`` stores float16 (a mean or sd beyond its range is an ArtefactError), else the values bit for bit.
+    """
+    tensors = {"standardise.mean": standardise.mean_D, "standardise.sd": standardise.sd_D}
+    if standardise.projection_DE is not None:
+        tensors["standardise.projection"] = standardise.projection_DE
+    described = []
+    for name, detector in ensemble.detectors.items():
+        if not isinstance(detector, Detector):
+            raise TypeError(f"'{name}' is no Detector")
+        described.append(
+            DetectorCard(
+                name=name,
+                kind=detector.kind,
+                arguments=detector.arguments,
+                weight=ensemble.weights[name],
+            )
+        )
+        tensors |= {f"detectors.{name}.{key}": tensor for key, tensor in detector.state_dict().items()}
+    stored = {key: _storable(key, tensor, half) for key, tensor in tensors.items()}
+    _check_sd(stored["standardise.sd"].float())
+    content = safetensors.torch.save(stored)
+    facts = card.model_dump() | {
+        "detectors": tuple(part.model_dump() for part in described),
+        "dimensions": standardise.dimensions,
+        "weights_sha256": hashlib.sha256(content).hexdigest(),
+    }
+    whole = Card.model_validate(facts)
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(folder / "weights.safetensors", content)
+    _replace(folder / "card.json", (whole.model_dump_json(indent=2) + "\n").encode())
+    return whole
+
+
+def _storable(key: str, tensor: Tensor, half: bool) -> Tensor:
+    stored = tensor.detach().cpu().to(torch.float16 if half else torch.float32).contiguous()
+    if not torch.isfinite(stored).all():
+        raise ArtefactError(f"'{key}' has values that are no finite numbers{' in float16' if half else ''}")
+    return stored
+
+
+def _replace(path: Path, content: bytes) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_bytes(content)
+    part.replace(path)
+
+
+def _read_weights(path: Path, card: Card) -> dict[str, Tensor]:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as fault:
+        raise ArtefactError(f"{path.parent} is no whole artefact: {path.name} is missing") from fault
+    measured = hashlib.sha256(content).hexdigest()
+    if measured != card.weights_sha256:
+        raise ArtefactError(
+            f"{path} is damaged or belongs to another card: its sha256 is {measured}, the card says "
+            f"{card.weights_sha256}"
+        )
+    try:
+        return safetensors.torch.load(content)
+    except safetensors.SafetensorError as fault:
+        raise ArtefactError(f"{path} is not a whole safetensors file ({fault})") from fault
+
+
+def _standardisation(tensors: dict[str, Tensor]) -> Standardisation:
+    projection = tensors.get("standardise.projection")
+    standardise = Standardisation(
+        mean_D=tensors["standardise.mean"].float(),
+        sd_D=tensors["standardise.sd"].float(),
+        projection_DE=None if projection is None else projection.float(),
+    )
+    _check_sd(standardise.sd_D)
+    d = len(standardise.sd_D)
+    if len(standardise.mean_D) != d or (projection is not None and len(projection) != d):
+        raise ValueError("mean, sd and projection have different dimensions")
+    return standardise
+
+
+def _check_sd(sd_D: Tensor) -> None:
+    if not bool((sd_D > 0).all()):
+        raise ArtefactError("the standardisation divides by zero: an sd is 0 or less (in float16)")
+
+
+def _ensemble(card: Card, tensors: dict[str, Tensor]) -> Ensemble:
+    if not card.detectors:
+        raise ValueError("the card names no detectors")
+    detectors: dict[str, Detector] = {}
+    for part in card.detectors:
+        detector = make(part.kind, dict(part.arguments))
+        prefix = f"detectors.{part.name}."
+        detector.load_state_dict(
+            {
+                key.removeprefix(prefix): value.float()
+                for key, value in tensors.items()
+                if key.startswith(prefix)
+            }
+        )
+        detectors[part.name] = detector
+    ensemble = Ensemble(detectors, {part.name: part.weight for part in card.detectors})
+    return ensemble.eval().requires_grad_(False)
+
+
+def _problems(fault: pydantic.ValidationError) -> str:
+    """What is wrong with a card, all at once: ``fps: input should be greater than 0; stride: …``."""
+    said: list[dict[str, Any]] = json.loads(fault.json(include_url=False, include_input=False))
+    parts = []
+    for problem in said:
+        where = ".".join(str(step) for step in problem["loc"])
+        what = str(problem["msg"]).removeprefix("Value error, ")
+        parts.append(f"{where}: {what}" if where else what)
+    return "; ".join(parts)

@@ -1,0 +1,126 @@
+"""The card of an artefact, ``card.json``: what it was trained on and for, and how to use it. Strict."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from monitor.config import Thresholds
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class ArtefactError(ValueError):
+    """Why an artefact cannot be used, in a sentence."""
+
+
+class Part(BaseModel):
+    """A card or a part of one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class DetectorCard(Part):
+    """One detector of the ensemble; its tensors are ``detectors.<name>.*`` of the weights."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    kind: str
+    arguments: dict[str, Any]
+    """Of its constructor."""
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    """In the mean."""
+
+
+class DataCard(Part):
+    """One source of training data."""
+
+    name: str
+    licence: str
+    videos: Annotated[int, Field(ge=0)] | None = None
+    note: str | None = None
+
+
+class Card(Part):
+    """What ``card.json`` says. Lengths of bags are in segments."""
+
+    schema_version: Literal[1] = 1
+    name: str
+    backbone: str
+    backbone_fingerprint: Sha256
+    backbone_dimensions: Annotated[int, Field(gt=0)]
+    """D of the backbone's features."""
+    dimensions: Annotated[int, Field(gt=0)]
+    """What the detectors take: D, or fewer after the projection."""
+    length: Annotated[int, Field(gt=0)]
+    """l, the size of a bag."""
+    stride: Annotated[int, Field(gt=0)]
+    """s: how many segments go by between two bags."""
+    delay: Annotated[int, Field(ge=0)]
+    """d: how many segments after its own a segment's score is published, at the least; 0 ≤ d ≤ l − s."""
+    fps: Annotated[float, Field(gt=0)]
+    """Analysed frames a second."""
+    thresholds: Thresholds
+    detectors: tuple[DetectorCard, ...] = ()
+    """Filled in by ``save``."""
+    weights_sha256: Sha256 | None = None
+    """Of weights.safetensors; filled in by ``save``."""
+    data: tuple[DataCard, ...]
+    terms_of_use: str
+    metrics: dict[str, Any] = {}
+    command: str
+    """What made it, to be typed again."""
+    commit: str
+    created: str
+    """UTC, ISO 8601."""
+
+    @property
+    def max_delay(self) -> int:
+        """The largest delay at the card's own stride."""
+        return self.length - self.stride
+
+    def bag(self, stride: int | None = None, delay: int | None = None) -> tuple[int, int]:
+        """Stride and delay where the plant may name its own; ArtefactError where l does not allow them.
+
+        A stride of one's own without a delay takes the card's delay, or what the stride leaves of it.
+        """
+        s = self.stride if stride is None else stride
+        if not 1 <= s <= self.length:
+            raise ArtefactError(
+                f"stride {s} is not possible with artefact '{self.name}': its bags have {self.length} "
+                f"segments, so the stride is 1 to {self.length}"
+            )
+        d = min(self.delay, self.length - s) if delay is None else delay
+        if not 0 <= d <= self.length - s:
+            raise ArtefactError(
+                f"delay {d} is not possible with artefact '{self.name}': its bags have {self.length} "
+                f"segments, so at stride {s} the delay is 0 to {self.length - s}"
+            )
+        return s, d
+
+    def check_backbone(self, name: str, fingerprint: str) -> None:
+        """ArtefactError where features of this backbone are not what the detectors were trained on."""
+        if name != self.backbone:
+            raise ArtefactError(
+                f"artefact '{self.name}' was trained on features of backbone '{self.backbone}', "
+                f"not of '{name}'"
+            )
+        if fingerprint != self.backbone_fingerprint:
+            raise ArtefactError(
+                f"artefact '{self.name}' was trained on features of '{self.backbone}' with fingerprint "
+                f"{self.backbone_fingerprint[:12]}…, but the one here has {fingerprint[:12]}…: its weights, "
+                "preprocessing or recipe differ; use the weights it was trained with, or train it again"
+            )
+
+    @model_validator(mode="after")
+    def _ranges(self) -> Self:
+        if self.stride > self.length:
+            raise ValueError(f"stride {self.stride} is more than the bag's length {self.length}")
+        if self.delay > self.length - self.stride:
+            raise ValueError(f"delay {self.delay} is more than length − stride = {self.length - self.stride}")
+        if self.thresholds.clear_at > self.thresholds.raise_at:
+            raise ValueError("thresholds: clear_at is above raise_at")
+        names = [detector.name for detector in self.detectors]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two detectors have the same name: {', '.join(names)}")
+        return self
