@@ -1,0 +1,57 @@
+"""plant.yaml → frozen settings; every mistake at once, each with its line.
+
+plant.py     the settings, their defaults and limits: read this first
+schedule.py  when a camera is armed
+address.py   StreamUrl: credentials that are never shown
+lines.py     YAML → data that knows its lines
+loading.py   secrets, defaults, checks → Plant
+problems.py  ConfigError and its sentences
+views.py     redacted, json_schema, diff
+"""
+
+from monitor.config.address import StreamUrl, redact_addresses
+from monitor.config.loading import load
+from monitor.config.plant import (
+    Camera,
+    EvidenceSettings,
+    Http,
+    Ingest,
+    Mqtt,
+    Plant,
+    Point,
+    Polygon,
+    Scoring,
+    Thresholds,
+    is_loopback,
+)
+from monitor.config.problems import ConfigError, Problem
+from monitor.config.schedule import Period, Schedule, Window
+from monitor.config.settings import Settings
+from monitor.config.views import Changes, diff, json_schema, redacted
+
+__all__ = [
+    "Camera",
+    "Changes",
+    "ConfigError",
+    "EvidenceSettings",
+    "Http",
+    "Ingest",
+    "Mqtt",
+    "Period",
+    "Plant",
+    "Point",
+    "Polygon",
+    "Problem",
+    "Schedule",
+    "Scoring",
+    "Settings",
+    "StreamUrl",
+    "Thresholds",
+    "Window",
+    "diff",
+    "is_loopback",
+    "json_schema",
+    "load",
+    "redact_addresses",
+    "redacted",
+]

@@ -1,0 +1,344 @@
+"""The settings themselves: what stands in plant.yaml, with defaults, limits and what each key means."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+
+from monitor.config.address import StreamUrl
+from monitor.config.schedule import Schedule
+from monitor.config.settings import Settings, mistake
+
+LONGEST_NAME = 64
+
+
+def _topic_level(text: str) -> str:
+    """It becomes a level of MQTT topics, a label of metrics and the name of a folder."""
+    if not text.strip():
+        raise ValueError("must not be empty")
+    if text != text.strip() or any(ord(letter) < 32 or ord(letter) == 127 for letter in text):
+        raise ValueError("must not begin or end with a space or have line breaks or control characters")
+    if any(letter in text for letter in "/+#\\") or text in (".", "..") or text.startswith("$"):
+        raise ValueError("becomes part of MQTT topics: it must not have / + # or \\, begin with $, or be . or ..")
+    if len(text) > LONGEST_NAME:
+        raise ValueError(f"must not be longer than {LONGEST_NAME} characters")
+    return text
+
+
+def _topic_prefix(text: str) -> str:
+    for level in text.split("/"):
+        _topic_level(level)
+    return text
+
+
+def _path(value: Any) -> Any:
+    if value == "" or (isinstance(value, str) and "\0" in value):
+        raise ValueError("expected the path of a file or folder")
+    return Path(value) if isinstance(value, str) else value
+
+
+def _readable(path: Path) -> Path:
+    if not path.is_file():
+        raise ValueError("there is no such file (relative paths begin at the folder of this file)")
+    if not os.access(path, os.R_OK):
+        raise ValueError("this user may not read that file")
+    return path
+
+
+def _host(text: str) -> str:
+    if not text or any(letter.isspace() or letter in "/@" for letter in text):
+        raise ValueError("expected a host name or an IP address")
+    return text
+
+
+def _device(text: str) -> str:
+    if text in ("auto", "cpu", "cuda") or (text.startswith("cuda:") and text[5:].isascii() and text[5:].isdigit()):
+        return text
+    raise ValueError("expected 'auto', 'cpu', 'cuda' or 'cuda:N'")
+
+
+def _off(value: Any) -> Any:
+    return None if value == "off" else value
+
+
+def _inherit(value: Any) -> Any:
+    return None if value == "inherit" else value
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches it: 127.0.0.0/8, ::1 or localhost."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+Name = Annotated[str, AfterValidator(_topic_level)]
+Host = Annotated[str, AfterValidator(_host)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+AnyPath = Annotated[Path, BeforeValidator(_path)]
+ExistingFile = Annotated[Path, BeforeValidator(_path), AfterValidator(_readable)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Duration = Annotated[float, Field(ge=0, le=31_622_400)]
+"""Seconds, up to a year."""
+Timeout = Annotated[float, Field(ge=0.1, le=3600)]
+
+Point = tuple[Fraction, Fraction]
+"""x, y as fractions of width and height, 0..1; 0, 0 is the upper left corner."""
+
+
+def _points(value: Any) -> Any:
+    """One sentence for a malformed polygon, in place of one for each of its parts."""
+    if not isinstance(value, tuple):
+        raise mistake("expected a polygon: a list of at least 3 points [x, y]")
+    if value and all(type(number) in (int, float) for number in value):
+        raise ValueError("expected a polygon, not a point: write a list of lists of points, [[[0, 0], [1, 0], [1, 1]]]")
+    for index, point in enumerate(value):
+        if not (isinstance(point, tuple) and len(point) == 2 and all(type(n) in (int, float) for n in point)):
+            raise mistake("expected a point [x, y]", index)
+        if not all(0 <= number <= 1 for number in point):
+            raise mistake("x and y are fractions of the picture's width and height, from 0 to 1", index)
+    if len(set(value)) < 3:
+        raise ValueError("a polygon has at least 3 different points")
+    pairs = zip(value, value[1:] + value[:1], strict=True)
+    if sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in pairs) == 0:
+        raise ValueError("the polygon has no area")
+    return tuple((float(x), float(y)) for x, y in value)
+
+
+Polygon = Annotated[tuple[Point, ...], BeforeValidator(_points)]
+
+
+class Thresholds(Settings):
+    """When an alarm is raised and cleared (hysteresis), for one camera."""
+
+    raise_at: Fraction
+    """The alarm is raised at this score or above."""
+    clear_at: Fraction
+    """The alarm ends below this score; at most raise_at."""
+    min_duration_s: Duration = 0.0
+    """How long the score must stay at or above raise_at before an alarm is raised."""
+    clear_after_s: Duration = 3.0
+    """How long the score must stay below clear_at before the alarm ends."""
+    cooldown_s: Duration = 10.0
+    """After an alarm ended, none is raised for so long."""
+    update_every_s: Annotated[float, Field(gt=0, le=86_400)] = 10.0
+    """While it is raised, a message at most this often."""
+
+    @model_validator(mode="after")
+    def _clears_below_raising(self) -> Self:
+        if self.clear_at > self.raise_at:
+            raise mistake("must not be above raise_at", "clear_at")
+        return self
+
+
+class Camera(Settings):
+    """One camera. In plant.yaml every key but name and url may also stand under ``defaults``."""
+
+    name: Name
+    """Unique; part of the MQTT topics."""
+    url: StreamUrl
+    """rtsp://, rtsps://, http://, https://, file:, a device number or /dev/videoN."""
+    enabled: bool = True
+    """false: the camera is not opened at all."""
+    mode: Literal["alert", "observe"] = "alert"
+    """observe: scored and logged, but no alert is published (the first days of a new site)."""
+    transport: Literal["tcp", "udp"] = "tcp"
+    """How RTSP carries the pictures."""
+    fps: Annotated[float, Field(gt=0, le=120)] | None = None
+    """Analysed frames per second; null: what the artefact was trained with."""
+    ignore: tuple[Polygon, ...] = ()
+    """Parts of the picture that are not analysed: polygons of points [x, y] from 0 to 1."""
+    private: tuple[Polygon, ...] = ()
+    """Parts of the picture that are never stored or shown."""
+    thresholds: Annotated[Thresholds | None, BeforeValidator(_inherit)] = None
+    """``inherit`` (or null): those of the artefact's card."""
+    schedule: Schedule = Field(default_factory=Schedule)
+    """When alerts of this camera are wanted."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Sent with every alert of this camera."""
+    connect_timeout_s: Timeout = 10.0
+    """How long opening the stream may take."""
+    stall_timeout_s: Timeout = 10.0
+    """Without a frame for so long, the stream is opened anew."""
+    frozen_after_s: Annotated[Annotated[float, Field(gt=0, le=86_400)] | None, BeforeValidator(_off)] = 10.0
+    """A picture that has not changed for so long is not scored; ``off``: it is not looked for."""
+    backoff_min_s: Timeout = 1.0
+    """The first wait before a lost stream is opened again; it doubles with each failure …"""
+    backoff_max_s: Timeout = 60.0
+    """… up to this."""
+
+    @model_validator(mode="after")
+    def _backs_off_upwards(self) -> Self:
+        if self.backoff_max_s < self.backoff_min_s:
+            raise mistake("must not be below backoff_min_s", "backoff_max_s")
+        return self
+
+    def is_armed(self, wall: datetime) -> tuple[bool, str]:
+        """Whether alerts are wanted at ``wall`` (with a time zone), and why: see ``Schedule.is_armed``."""
+        return self.schedule.is_armed(wall)
+
+
+class Mqtt(Settings):
+    """Where alerts go. In plant.yaml: a mapping, or `embedded`, or `off`."""
+
+    kind: Literal["external", "embedded", "off"] = "external"
+    """external: your broker; embedded: one inside the monitor, for one room; off: nothing is published."""
+    host: Host = "127.0.0.1"
+    """The broker's host; for embedded, the address it listens at."""
+    port: Port = 1883
+    """1883, or 8883 with tls, unless given."""
+    username: str | None = None
+    """external only."""
+    password: SecretStr | None = None
+    """external only; better as ${VAR} or password_file."""
+    users: dict[str, SecretStr] = Field(default_factory=dict)
+    """embedded only, user: password. With users it may listen beyond loopback."""
+    client_id: Name = "vad-monitor"
+    """Stable, and different for each monitor of one broker."""
+    prefix: Annotated[str, AfterValidator(_topic_prefix)] = "vad"
+    """Topics are prefix/site/…"""
+    ca_file: ExistingFile | None = None
+    """Certificates that the broker's is checked against, when not the system's."""
+    cert_file: ExistingFile | None = None
+    """The monitor's own certificate, where the broker asks for one."""
+    key_file: ExistingFile | None = None
+    """The key of cert_file."""
+    tls: bool = False
+    keepalive_s: Annotated[int, Field(ge=1, le=3600)] = 15
+    score_every_s: Annotated[float, Field(gt=0, le=3600)] = 1.0
+    """At most one score message per camera in so many seconds."""
+    home_assistant: bool = False
+    """Announces the cameras by Home Assistant's MQTT discovery."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_port(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("tls") is True and "port" not in values:
+            return {**values, "port": 8883}
+        return values
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Self:
+        if self.kind == "embedded":
+            for key in ("username", "password", "tls", "ca_file", "cert_file", "key_file"):
+                if getattr(self, key):
+                    raise mistake("is for an external broker; the embedded one takes users", key)
+            if not self.users and not is_loopback(self.host):
+                raise mistake("the embedded broker listens beyond this machine only with users: add mqtt.users", "host")
+            if not all(user and password.get_secret_value() for user, password in self.users.items()):
+                raise mistake("a user has a name and a password", "users")
+        elif self.users:
+            raise mistake("users are for the embedded broker (kind: embedded)", "users")
+        elif self.kind == "external":
+            self._check_external()
+        return self
+
+    def _check_external(self) -> None:
+        if self.port == 0:
+            raise mistake("expected a port from 1 to 65535", "port")
+        if self.password is not None and not self.username:
+            raise mistake("a password needs a username", "password")
+        for key in ("ca_file", "cert_file", "key_file"):
+            if getattr(self, key) and not self.tls:
+                raise mistake("is used with tls: true only", key)
+        if (self.cert_file is None) != (self.key_file is None):
+            raise mistake("cert_file and key_file go together", "cert_file" if self.cert_file else "key_file")
+
+
+class Http(Settings):
+    """Where /metrics, /livez and /readyz are served."""
+
+    host: Host = "127.0.0.1"
+    """0.0.0.0 or :: for all interfaces."""
+    port: Port = 9108
+    """0: the system chooses a free one."""
+
+
+class Scoring(Settings):
+    """What scores the cameras, and how. null: what the artefact's card says."""
+
+    artefact: Annotated[str, Field(min_length=1)] = "default"
+    """default, or the path of an artefact's folder."""
+    device: Annotated[str, AfterValidator(_device)] = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    stride: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Segments between two bags of a camera; null: from the card."""
+    delay: Annotated[int, Field(ge=0, le=10_000)] | None = None
+    """How many segments old the newest published score is; null: from the card."""
+    max_gap: Annotated[int, Field(ge=0, le=10_000)] | None = None
+    """How many missing segments of a bag are bridged; null: l/8."""
+    batch_deadline_s: Annotated[float, Field(ge=0, le=10)] = 0.05
+    """How long a segment waits for others to be encoded with it."""
+    batch_max: Annotated[int, Field(ge=1, le=4096)] = 64
+    """Segments encoded at once, at most."""
+
+
+class EvidenceSettings(Settings):
+    """Snapshots and clips of alerts."""
+
+    folder: AnyPath = Path("evidence")
+    pre_roll_s: Annotated[float, Field(ge=0, le=600)] = 5.0
+    """Seconds before the onset that a clip shows."""
+    post_roll_s: Annotated[float, Field(ge=0, le=600)] = 5.0
+    """Seconds after the alert that a clip shows."""
+    memory_mb: Annotated[float, Field(gt=0, le=65_536)] = 64.0
+    """Encoded packets kept in memory, per camera."""
+    audio: bool = False
+    """true: clips keep the sound (mind the law)."""
+    keep_days: Annotated[float, Field(gt=0, le=36_500)] = 30.0
+    """Older evidence is deleted."""
+    keep_mb: Annotated[float, Field(gt=0, le=1e9)] = 10_000.0
+    """The oldest evidence is deleted when the folder is larger."""
+
+
+class Ingest(Settings):
+    """How cameras are spread over reader processes."""
+
+    cameras_per_process: Annotated[int, Field(ge=1, le=256)] = 8
+    slots_per_camera: Annotated[int, Field(ge=1, le=256)] = 4
+    """Segments of a camera that may wait to be scored before the oldest is dropped."""
+
+
+class Plant(Settings):
+    """The whole of plant.yaml, defaults filled in, secrets resolved."""
+
+    site: Name
+    """The name of the place; part of the MQTT topics."""
+    state_folder: AnyPath = Path("state")
+    """Where the outbox lies: alerts that the broker has not acknowledged yet."""
+    drain_s: Annotated[float, Field(ge=0, le=3600)] = 10.0
+    """How long a shutdown may take to score and send what is under way."""
+    mqtt: Mqtt
+    http: Http = Field(default_factory=Http)
+    scoring: Scoring = Field(default_factory=Scoring)
+    evidence: EvidenceSettings = Field(default_factory=EvidenceSettings)
+    ingest: Ingest = Field(default_factory=Ingest)
+    cameras: tuple[Camera, ...]
+    """At least one."""
+
+    @model_validator(mode="after")
+    def _has_cameras(self) -> Self:
+        if not self.cameras:
+            raise mistake("must not be empty", "cameras")
+        return self
+
+    def secrets(self) -> tuple[str, ...]:
+        """Every password in these settings, for ``monitor.observe.log.set_up``."""
+        passwords = [secret.get_secret_value() for secret in self.mqtt.users.values()]
+        if self.mqtt.password is not None:
+            passwords.append(self.mqtt.password.get_secret_value())
+        streams = [secret for camera in self.cameras for secret in camera.url.secrets]
+        return tuple(dict.fromkeys(secret for secret in (*passwords, *streams) if secret))
+
+
+def settings_in(annotation: Any) -> type[Settings] | None:
+    """The settings a field holds: Thresholds | None → Thresholds; tuple[Camera, ...] → Camera."""
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := settings_in(part))), None)
