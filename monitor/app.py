@@ -1,0 +1,466 @@
+"""Builds, starts and drains everything; the only file that knows all parts.
+
+Who runs where: reader processes decode; the scorer's thread owns the accelerator; one thread named ``alerts``
+decides and commits alarms, in the order of the scores; the event loop publishes, serves HTTP and looks
+after everything once a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from monitor import __version__, config
+from monitor.alerting import retention
+from monitor.alerting.alerts import AlarmCamera, Alerts, EvidenceWanted
+from monitor.alerting.broker import EmbeddedBroker
+from monitor.alerting.contract import Topics
+from monitor.alerting.mqtt import Publisher
+from monitor.alerting.outbox import Outbox
+from monitor.config import Mqtt, Plant
+from monitor.flow import FRAMES_PER_SEGMENT, BagScore, CameraStatus
+from monitor.ingest.pool import EvidenceRequest, EvidenceResult, ReaderPool, ReaderSettings
+from monitor.observe import http
+from monitor.observe.health import Check, Heartbeats, watch_event_loop
+from monitor.observe.metrics import Metrics
+from monitor.observe.series import CameraFigures, ProcessFigures
+from monitor.observe.status import plant_summary
+from monitor.scoring.rings import open_rings
+from monitor.scoring.scorer import Scorer
+from monitor.watch import Seen, Watch
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+LOOK_EVERY_S = 1.0
+RETENTION_EVERY_S = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addresses:
+    """Where a running monitor can be reached."""
+
+    http: str
+    mqtt: str | None
+
+
+class Monitor:
+    """One life of the monitor. ``await run()`` returns when it was asked to stop and everything is drained."""
+
+    def __init__(
+        self,
+        plant: Plant,
+        file: Path | None,
+        *,
+        dry_run: bool = False,
+        on_bag: Callable[[BagScore], None] | None = None,
+    ) -> None:
+        """``file`` is read again on SIGHUP (None: it is not); ``on_bag`` sees every score, on the event loop."""
+        self._plant, self._file, self._dry_run, self._on_bag = plant, file, dry_run, on_bag
+        self._stopping = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._heartbeats = Heartbeats()
+        self._logged: dict[str, CameraStatus] = {}
+        self.started: asyncio.Future[Addresses] = asyncio.get_running_loop().create_future()
+        """Done when everything runs."""
+
+    # -- its life ----------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Starts, watches until ``stop``, drains. Raises the original error of whatever failed."""
+        self._loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.TaskGroup() as tasks, contextlib.AsyncExitStack() as stack:
+                await self._build(tasks, stack)
+                await self._stopping.wait()
+                await self._drain()
+                for task in self._tasks:
+                    task.cancel()
+        except* Exception as group:
+            raise _first(group) from None
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Asks for the end; on the event loop."""
+        if not self._stopping.is_set():
+            log.info("stopping: draining for at most %.0f s", self._plant.drain_s)
+        self._stopping.set()
+
+    async def _build(self, tasks: asyncio.TaskGroup, stack: contextlib.AsyncExitStack) -> None:
+        plant = self._plant
+        self._heartbeats.beat("event loop")
+        self._ready = False
+        self._metrics = Metrics(self._camera_figures, self._process_figures)
+        self._metrics.set_build(__version__, torch.__version__)
+        listening: asyncio.Future[str] = self._loop.create_future()
+        service = http.app(self._metrics, self._heartbeats.checks, self._readiness)
+        self._tasks = [
+            tasks.create_task(http.serve(service, plant.http.host, plant.http.port, listening.set_result), name="http"),
+            tasks.create_task(
+                watch_event_loop(self._heartbeats, self._metrics.observe_event_loop_lag),
+                name="event loop watch",
+            ),
+        ]
+        address = await listening
+        self._rings = await asyncio.to_thread(open_rings, plant.scoring, files=False)
+        self._describe_artefact()
+        mqtt_address = await self._build_alerting(tasks, stack)
+        self._build_pipeline(stack)
+        self._tasks += [
+            tasks.create_task(self._look_after(), name="look after"),
+            tasks.create_task(self._retain(), name="retention"),
+        ]
+        self._ready = True
+        log.info("watching %d cameras of '%s'; %s", len(plant.cameras), plant.site, address)
+        self.started.set_result(Addresses(http=address, mqtt=mqtt_address))
+
+    def _describe_artefact(self) -> None:
+        card, bags = self._rings.artefact.card, self._rings.bags
+        self._metrics.set_artefact(
+            name=card.name,
+            backbone=card.backbone,
+            device=str(self._rings.device),
+            bag_length=bags.length,
+            stride=bags.stride,
+            delay=bags.delay,
+        )
+        log.info(
+            "artefact '%s': backbone %s (%s), l = %d, stride %d, delay %d, on %s",
+            card.name,
+            card.backbone,
+            self._rings.backbone.engine,
+            bags.length,
+            bags.stride,
+            bags.delay,
+            self._rings.device,
+        )
+
+    async def _build_alerting(self, tasks: asyncio.TaskGroup, stack: contextlib.AsyncExitStack) -> str | None:
+        plant = self._plant
+        topics = Topics(plant.mqtt.prefix, plant.site)
+        speaks = plant.mqtt.kind != "off" and not self._dry_run
+        path = None if self._dry_run else plant.state_folder / "outbox.sqlite"
+        self._outbox = stack.enter_context(Outbox(path, wall=time.time, most=100_000 if speaks else 0))
+        self._decisions = ThreadPoolExecutor(max_workers=1, thread_name_prefix="alerts")
+        stack.callback(self._decisions.shutdown)
+        settings = plant.mqtt
+        if speaks and settings.kind == "embedded":
+            settings = await stack.enter_async_context(_embedded(settings))
+        self._publisher = Publisher(
+            settings,
+            topics,
+            self._outbox,
+            clock=time.monotonic,
+            wall=time.time,
+            version=__version__,
+            on_latency=self._metrics.observe_acknowledged,
+        )
+        self._publisher.configure(camera.name for camera in plant.cameras)
+        self._alerts = Alerts(
+            topics,
+            self._outbox,
+            clock=time.monotonic,
+            wall=time.time,
+            request_evidence=self._request_evidence,
+            on_due=self._publisher.due,
+            on_state=self._publisher.alarm,
+            pre_roll_s=plant.evidence.pre_roll_s,
+            post_roll_s=plant.evidence.post_roll_s,
+        )
+        self._watch = Watch(self._rings.bags, self._card_fps, self._rings.artefact.card.thresholds)
+        self._watch.configure(plant.cameras)
+        await self._decide(self._alerts.start, self._alarm_cameras(plant))
+        if not speaks:
+            return None
+        self._tasks.append(tasks.create_task(self._publisher.run(), name="mqtt"))
+        return f"mqtt://{settings.host}:{settings.port}"
+
+    def _build_pipeline(self, stack: contextlib.AsyncExitStack) -> None:
+        plant = self._plant
+        self._pool = stack.enter_context(
+            ReaderPool(
+                self._reader_settings(plant),
+                self._rings.backbone.preprocessing,
+                ingest=plant.ingest,
+                evidence=plant.evidence,
+                recorder_s=self._recorder_s(plant),
+            )
+        )
+        self._pool.on_evidence = self._evidence_done
+        self._scorer = Scorer(
+            self._rings,
+            self._pool,
+            self,
+            batch_max=plant.scoring.batch_max,
+            deadline_s=plant.scoring.batch_deadline_s,
+        )
+        self._heartbeats.beat("scorer")
+        self._scorer.start()
+
+    async def _drain(self) -> None:
+        """The end of the stream: readers end, slots drain, alarms end, the outbox is told as far as it goes."""
+        until_s = time.monotonic() + self._plant.drain_s
+        await asyncio.to_thread(self._pool.stop, self._plant.drain_s / 2)
+        whole = await asyncio.to_thread(self._scorer.stop, max(1.0, until_s - time.monotonic()))
+        if not whole:
+            log.warning("the scorer had not finished after %.0f s; what it held is lost", self._plant.drain_s)
+        self._heartbeats.forget("scorer")
+        await self._decide(self._alerts.stop)
+        await self._publisher.drain(max(1.0, until_s - time.monotonic()))
+
+    # -- what the scorer's thread tells (the Sink of scorer.py) --------------------------------------------------
+
+    def scored(self, bags: Sequence[BagScore]) -> None:
+        for bag in bags:
+            self._watch.add(bag)
+            newest = next(times for times in reversed(bag.times) if times is not None)
+            self._metrics.observe_scored(bag.scored_s - newest.captured_s)
+        self._decisions.submit(self._guarded, self._decide_on, bags)
+        self._loop.call_soon_threadsafe(self._show, bags)
+
+    def batch(self, segments: int, backbone_s: float, detectors_s: float) -> None:
+        if segments:
+            self._metrics.observe_batch(segments, backbone_s, detectors_s)
+
+    def turned(self) -> None:
+        self._heartbeats.beat("scorer")
+
+    def failed(self, error: BaseException) -> None:
+        self._loop.call_soon_threadsafe(self._fail, error)
+
+    # -- alarms and evidence -------------------------------------------------------------------------------------
+
+    def _decide_on(self, bags: Sequence[BagScore]) -> None:
+        for bag in bags:
+            self._alerts.score(bag)
+
+    async def _decide(self, call: Callable[..., T], *arguments: object) -> T:
+        """Runs a call of the alarms in their thread, behind all scores that came before."""
+        return await self._loop.run_in_executor(self._decisions, call, *arguments)
+
+    def _guarded(self, call: Callable[..., None], *arguments: object) -> None:
+        """For the alarms' thread: a fault there ends the monitor instead of vanishing with its future."""
+        try:
+            call(*arguments)
+        except BaseException as error:
+            self.failed(error)
+
+    def _request_evidence(self, wanted: EvidenceWanted) -> None:
+        folder = self._plant.evidence.folder
+        self._pool.save_evidence(
+            EvidenceRequest(
+                token=wanted.token,
+                camera=wanted.camera,
+                clip_path=folder / wanted.clip,
+                snapshot_path=folder / wanted.snapshot,
+                from_captured_s=wanted.from_captured_s,
+                to_captured_s=wanted.to_captured_s,
+                snapshot_captured_s=wanted.snapshot_captured_s,
+            )
+        )
+
+    def _evidence_done(self, result: EvidenceResult) -> None:
+        """From a thread of the pool."""
+        evidence = result.evidence
+        self._metrics.count_evidence(written=evidence.clip is not None and evidence.snapshot is not None)
+        if evidence.note is not None:
+            log.warning("camera '%s': evidence of alert %s: %s", result.camera, result.token, evidence.note)
+        with contextlib.suppress(RuntimeError):  # at the very end nobody decides any more
+            self._decisions.submit(self._guarded, self._alerts.evidence_done, result.token, evidence)
+
+    # -- on the event loop ---------------------------------------------------------------------------------------
+
+    def _show(self, bags: Sequence[BagScore]) -> None:
+        for bag in bags:
+            self._publisher.score(bag)
+            if self._on_bag is not None:
+                self._on_bag(bag)
+
+    def _fail(self, error: BaseException) -> None:
+        if self._failure is None:
+            self._failure = error
+        self._stopping.set()
+
+    async def _look_after(self) -> None:
+        """Once a second: how does every camera stand, and what follows from it?"""
+        while True:
+            await self._decide(self._alerts.tick)
+            states = await self._decide(self._alerts.states)
+            changed = self._watch.look(self._pool.health(), dict(self._rings.progress), states)
+            for name, seen in changed.items():
+                self._publisher.status(name, seen.status, seen.reason, seen.since_wall_s)
+            self._log_changes(changed)
+            for name, seen in self._watch.seen().items():
+                if seen.status is CameraStatus.LOST:
+                    self._alerts.lost(name, seen.reason)
+                elif seen.status is CameraStatus.DISARMED:
+                    await self._decide(self._alerts.disarmed, name, seen.reason)
+                else:
+                    self._alerts.armed(name)
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    def _log_changes(self, changed: Mapping[str, Seen]) -> None:
+        for name, seen in changed.items():
+            if self._logged.get(name) is not seen.status:
+                self._logged[name] = seen.status
+                log.info("camera '%s': %s: %s", name, seen.status, seen.reason)
+
+    async def _retain(self) -> None:
+        settings = self._plant.evidence
+        while True:
+            await asyncio.to_thread(retention.sweep, settings.folder, settings.keep_days, settings.keep_mb)
+            await asyncio.sleep(RETENTION_EVERY_S)
+
+    async def reload(self) -> None:
+        """SIGHUP: the configuration is read again; with a mistake in it, nothing changes."""
+        if self._file is None or not self._ready or self._stopping.is_set():
+            return
+        try:
+            plant = await asyncio.to_thread(config.load, self._file)
+        except config.ConfigError as error:
+            self._metrics.count_reload(applied=False)
+            log.error("configuration not reloaded, the old one stays:\n%s", error)
+            return
+        changes = config.diff(self._plant, plant)
+        if changes.restart_needed:
+            log.warning(
+                "reloaded, but these take effect at the next start only: %s",
+                ", ".join(changes.restart_needed),
+            )
+        self._plant = self._plant.model_copy(update={"cameras": plant.cameras})
+        anew = {*changes.added, *changes.removed, *changes.changed}
+        self._scorer.forget(anew)
+        self._watch.configure(plant.cameras, anew)
+        await self._decide(self._alerts.configure, self._alarm_cameras(plant))
+        self._publisher.configure(camera.name for camera in plant.cameras)
+        await asyncio.to_thread(self._pool.update, self._reader_settings(plant))
+        self._metrics.count_reload(applied=True)
+        log.info(
+            "configuration reloaded: %d cameras added, %d removed, %d changed",
+            len(changes.added),
+            len(changes.removed),
+            len(changes.changed),
+        )
+
+    # -- what others ask -----------------------------------------------------------------------------------------
+
+    def _camera_figures(self) -> Sequence[CameraFigures]:
+        return self._watch.figures() if self._ready else ()
+
+    def _process_figures(self) -> ProcessFigures:
+        if not self._ready:
+            return ProcessFigures()
+        return ProcessFigures(
+            queue_segments=self._pool.waiting,
+            mqtt_connected=self._publisher.connected,
+            outbox_messages=len(self._outbox),
+            outbox_durable=self._outbox.durable,
+            readers=self._pool.readers,
+            reader_restarts=self._pool.reader_restarts,
+        )
+
+    def _readiness(self) -> tuple[Check, ...]:
+        if not self._ready:
+            return (Check(name="start", ok=False, note="still starting"),)
+        outbox = self._outbox.durable or self._dry_run
+        return (
+            Check(name="config", ok=True, note=f"{len(self._plant.cameras)} cameras"),
+            Check(name="artefact", ok=True, note=self._rings.artefact.card.name),
+            Check(
+                name="outbox",
+                ok=outbox,
+                note="" if outbox else "alerts are not durable: the disk cannot be written",
+            ),
+        )
+
+    def summary(self) -> str:
+        """How many cameras have which status, in a sentence."""
+        return plant_summary(seen.status for seen in self._watch.seen().values()).sentence
+
+    # -- settings for the parts ----------------------------------------------------------------------------------
+
+    @property
+    def _card_fps(self) -> float:
+        return self._rings.artefact.card.fps
+
+    def _reader_settings(self, plant: Plant) -> list[ReaderSettings]:
+        return [ReaderSettings.of(camera, camera.fps or self._card_fps) for camera in plant.cameras if camera.enabled]
+
+    def _alarm_cameras(self, plant: Plant) -> dict[str, AlarmCamera]:
+        default = self._rings.artefact.card.thresholds
+        return {camera.name: AlarmCamera.of(camera, default) for camera in plant.cameras if camera.enabled}
+
+    def _recorder_s(self, plant: Plant) -> float:
+        """What a clip needs: the bag in which the onset may lie, the delay of the score, and the pre-roll."""
+        slowest_fps = min((camera.fps or self._card_fps for camera in plant.cameras), default=self._card_fps)
+        bags = self._rings.bags
+        segments = bags.length + bags.delay + bags.stride
+        return segments * FRAMES_PER_SEGMENT / slowest_fps + plant.evidence.pre_roll_s
+
+
+def _first(group: BaseExceptionGroup[Exception]) -> BaseException:
+    """The error that began it; the rest of a group are its consequences."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+@contextlib.asynccontextmanager
+async def _embedded(settings: Mqtt) -> AsyncIterator[Mqtt]:
+    """The broker inside the monitor; yields how the monitor itself connects to it."""
+    users = {name: password.get_secret_value() for name, password in settings.users.items()}
+    async with EmbeddedBroker(settings.host, settings.port, users) as broker:
+        own = next(iter(settings.users.items()), (None, None))
+        any_address = broker.host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+        yield settings.model_copy(
+            update={
+                "host": "127.0.0.1" if any_address else broker.host,
+                "port": broker.port,
+                "username": own[0],
+                "password": own[1],
+            }
+        )
+
+
+@contextlib.contextmanager
+def signals(monitor: Monitor) -> Iterator[None]:
+    """SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reloads."""
+    loop = asyncio.get_running_loop()
+    asked = False
+    reloads: set[asyncio.Task[None]] = set()
+
+    def end() -> None:
+        nonlocal asked
+        if asked:
+            log.warning("stopped at once, without draining: asked a second time")
+            logging.shutdown()
+            os._exit(1)
+        asked = True
+        monitor.stop()
+
+    def reload() -> None:
+        task = loop.create_task(monitor.reload(), name="reload")
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    handlers = {signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: reload}
+    for number, handler in handlers.items():
+        loop.add_signal_handler(number, handler)
+    try:
+        yield
+    finally:
+        for number in handlers:
+            loop.remove_signal_handler(number)

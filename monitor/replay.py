@@ -1,0 +1,232 @@
+"""vad-monitor replay: recordings through the very same path, as fast as the machine can, with nothing dropped."""
+
+from __future__ import annotations
+
+import csv
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from monitor.alerting import alarm
+from monitor.config import EvidenceSettings, Ingest, Scoring, StreamUrl, Thresholds
+from monitor.flow import AlertKind, BagScore, Segment
+from monitor.ingest.pool import ReaderPool, ReaderSettings
+from monitor.scoring.rings import open_rings
+from monitor.scoring.scorer import Scorer
+
+COLUMNS = ("file", "segment", "start_s", "end_s", "score", "long_term", "short_term")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One segment of one file. The scores of an invalid segment are None and ``invalid`` says why."""
+
+    segment: int
+    start_s: float
+    end_s: float
+    score: float | None = None
+    long_term: float | None = None
+    short_term: float | None = None
+    invalid: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """What became of one file: its rows in order, and why it has none if it could not be read."""
+
+    file: Path
+    rows: tuple[Row, ...]
+    fault: str | None = None
+
+
+@dataclass(slots=True)
+class _Collecting:
+    """Source and sink of the scorer: hands on the pool's segments, keeps what is said of them."""
+
+    pool: ReaderPool
+    open_files: set[str]
+    rows: dict[str, dict[int, Row]] = field(default_factory=dict)
+    done: threading.Event = field(default_factory=threading.Event)
+    error: BaseException | None = None
+    finished: int = 0
+
+    def take(self, most: int, deadline_s: float, timeout_s: float) -> list[Segment]:
+        segments = self.pool.take(most, deadline_s, timeout_s)
+        for segment in segments:
+            if segment.invalid is not None:
+                self.rows.setdefault(segment.camera, {})[segment.number] = Row(
+                    segment=segment.number,
+                    start_s=segment.start_s,
+                    end_s=segment.end_s,
+                    invalid=segment.invalid,
+                )
+        self._closing = [segment.camera for segment in segments if segment.last]
+        return segments
+
+    _closing: list[str] = field(default_factory=list)
+
+    def release(self, segments: Iterable[Segment]) -> None:
+        self.pool.release(segments)
+
+    def scored(self, bags: Sequence[BagScore]) -> None:
+        for bag in bags:
+            for index in bag.published:
+                times = bag.times[index]
+                if times is not None:
+                    self.rows.setdefault(bag.camera, {})[times.number] = Row(
+                        segment=times.number,
+                        start_s=times.start_s,
+                        end_s=times.end_s,
+                        score=float(bag.scores_N[index]),
+                        long_term=float(bag.long_term_N[index]),
+                        short_term=float(bag.short_term_N[index]),
+                    )
+
+    def batch(self, segments: int, backbone_s: float, detectors_s: float) -> None:
+        pass  # a replay shows its progress by files, not by batches
+
+    def turned(self) -> None:
+        self.finished += len(self.open_files & set(self._closing))
+        self.open_files -= set(self._closing)
+        self._closing = []
+        if not self.open_files:
+            self.done.set()
+
+    def failed(self, error: BaseException) -> None:
+        self.error = error
+        self.done.set()
+
+
+def replay(
+    files: Sequence[Path], scoring: Scoring, *, fps: float | None = None, quiet: bool = False
+) -> tuple[list[Replayed], Thresholds]:
+    """Scores every file. Returns them in the order given, and the artefact's thresholds.
+
+    Two replays of the same files are identical on a CPU: nothing is dropped, and files are cut, encoded and scored
+    in batches whose composition does not change the numbers beyond the engine's own rounding.
+    """
+    rings = open_rings(scoring, files=True)
+    card = rings.artefact.card
+    by_name = {str(file): file for file in files}
+    cameras = [
+        ReaderSettings.of_file(name, StreamUrl(file.resolve().as_uri()), fps or card.fps)
+        for name, file in by_name.items()
+    ]
+    # One reader process a core is enough: decoding is a small part of the work.
+    ingest = Ingest(cameras_per_process=max(1, -(-len(cameras) // 2)), slots_per_camera=4)
+    with ReaderPool(
+        cameras, rings.backbone.preprocessing, ingest=ingest, evidence=EvidenceSettings(), live=False
+    ) as pool:
+        collecting = _Collecting(pool=pool, open_files=set(by_name))
+        scorer = Scorer(rings, collecting, collecting, batch_max=scoring.batch_max, deadline_s=scoring.batch_deadline_s)
+        scorer.start()
+        _wait(collecting, len(by_name), quiet=quiet)
+        scorer.stop(drain_s=10.0)
+        if collecting.error is not None:
+            raise collecting.error
+        health = pool.health()
+    replayed = []
+    for name, file in by_name.items():
+        rows = tuple(row for _, row in sorted(collecting.rows.get(name, {}).items()))
+        fault = health[name].fault if name in health and not rows else None
+        if not rows and fault is None:
+            fault = f"{file}: no frame could be decoded"
+        replayed.append(Replayed(file=file, rows=rows, fault=fault))
+    return replayed, card.thresholds
+
+
+def _wait(collecting: _Collecting, files: int, *, quiet: bool) -> None:
+    columns = (TextColumn("replay"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, disable=quiet, transient=True) as progress:
+        task = progress.add_task("files", total=files)
+        while not collecting.done.wait(0.1):
+            progress.update(task, completed=collecting.finished)
+        progress.update(task, completed=files)
+
+
+def write_csv(path: Path, replayed: Iterable[Replayed]) -> None:
+    """``file,segment,start_s,end_s,score,long_term,short_term``; an invalid segment's scores are empty."""
+    with path.open("w", newline="", encoding="utf-8") as out:
+        writer = csv.writer(out)
+        writer.writerow(COLUMNS)
+        for one in replayed:
+            for row in one.rows:
+                scores = [
+                    "" if score is None else f"{score:.6f}" for score in (row.score, row.long_term, row.short_term)
+                ]
+                writer.writerow([str(one.file), row.segment, f"{row.start_s:.3f}", f"{row.end_s:.3f}", *scores])
+
+
+def alerts(rows: Sequence[Row], thresholds: Thresholds) -> list[tuple[float, float]]:
+    """(start_s, end_s) of the alarms that the monitor would have raised on these scores."""
+    spans: list[tuple[float, float]] = []
+    state = alarm.CALM
+    raised_s: float | None = None
+    for row in rows:
+        if row.score is None:
+            continue
+        state, change = alarm.step(state, row.score, row.end_s, thresholds)
+        if change is not None and change.kind is AlertKind.RAISED:
+            raised_s = row.start_s if change.crossed_at is None else min(change.crossed_at, row.start_s)
+        if change is not None and change.kind is AlertKind.ENDED and raised_s is not None:
+            spans.append((raised_s, row.end_s))
+            raised_s = None
+    if raised_s is not None:
+        spans.append((raised_s, rows[-1].end_s))
+    return spans
+
+
+def draw(path: Path, one: Replayed, thresholds: Thresholds) -> None:
+    """The score curve of one file: the mean, both parts, the thresholds, alerts and what was not scored."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(9, 3.2), layout="constrained")
+    for label, pick, style in (
+        ("long term", lambda row: row.long_term, {"color": "#4477aa", "lw": 1, "alpha": 0.8}),
+        ("short term", lambda row: row.short_term, {"color": "#ccbb44", "lw": 1, "alpha": 0.9}),
+        ("score", lambda row: row.score, {"color": "#222222", "lw": 2}),
+    ):
+        edges = [row.start_s for row in one.rows] + [one.rows[-1].end_s]
+        values = [float("nan") if pick(row) is None else pick(row) for row in one.rows]
+        axes.stairs(values, edges, baseline=None, label=label, **style)
+    for at, name in ((thresholds.raise_at, "raise"), (thresholds.clear_at, "clear")):
+        axes.axhline(at, color="#aa3377", lw=1, ls="--" if name == "raise" else ":", label=f"{name} at {at:.2f}")
+    for number, (start_s, end_s) in enumerate(alerts(one.rows, thresholds)):
+        axes.axvspan(start_s, end_s, color="#ee6677", alpha=0.25, lw=0, label="alert" if number == 0 else None)
+    for number, row in enumerate(row for row in one.rows if row.invalid is not None):
+        label = "not scored" if number == 0 else None
+        axes.axvspan(row.start_s, row.end_s, color="#bbbbbb", alpha=0.6, lw=0, label=label)
+    axes.set(xlabel="seconds", ylabel="score", ylim=(0, 1), title=one.file.name)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def run(files: Sequence[Path], out: Path, scoring: Scoring, *, fps: float | None, pictures: bool) -> list[Replayed]:
+    """Replays, writes ``scores.csv`` and a picture a file into ``out``."""
+    out.mkdir(parents=True, exist_ok=True)
+    started_s = time.monotonic()
+    replayed, thresholds = replay(files, scoring, fps=fps)
+    write_csv(out / "scores.csv", replayed)
+    taken: set[str] = set()
+    for one in replayed:
+        if pictures and one.rows:
+            name = one.file.stem
+            while name in taken:
+                name += "_"
+            taken.add(name)
+            draw(out / f"{name}.png", one, thresholds)
+    seconds = sum(one.rows[-1].end_s for one in replayed if one.rows)
+    passed_s = time.monotonic() - started_s
+    segments = sum(len(one.rows) for one in replayed)
+    print(
+        f"{len(replayed)} files, {segments} segments, {seconds:.0f} s of video in {passed_s:.0f} s → {out}/scores.csv"
+    )
+    return replayed

@@ -1,0 +1,185 @@
+"""What the monitor knows of each camera at this moment: status, figures, newest scores."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from monitor.alerting.contract import AlarmState
+from monitor.config import Camera, Thresholds
+from monitor.flow import FRAMES_PER_SEGMENT, BagScore, CameraStatus
+from monitor.ingest.pool import CameraHealth
+from monitor.observe.scored import InvalidShare, Tally
+from monitor.observe.series import CameraFigures
+from monitor.observe.status import Facts, camera_status
+from monitor.scoring.rings import BagSettings, Progress
+
+SCORING_SLACK_S = 2.0
+"""What decoding, batching and scoring may take before a late score counts as a missing one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A camera's status and since when it has it (wall time)."""
+
+    status: CameraStatus
+    reason: str
+    since_wall_s: float
+
+
+@dataclass(slots=True)
+class _Watched:
+    camera: Camera
+    thresholds: Thresholds
+    tally: Tally
+    invalid: InvalidShare
+    seen: Seen
+    health: CameraHealth | None = None
+    alarms: int = 0
+    alert_id: str | None = None
+
+
+class Watch:
+    """All cameras of the plant. ``add`` runs in the scorer's thread, everything else on the event loop."""
+
+    def __init__(
+        self,
+        bags: BagSettings,
+        fps: float,
+        thresholds: Thresholds,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._bags, self._fps, self._thresholds = bags, fps, thresholds
+        self._clock, self._wall = clock, wall
+        self._watched: dict[str, _Watched] = {}
+        self._states: Mapping[str, AlarmState] = {}
+
+    def configure(self, cameras: Iterable[Camera], anew: Iterable[str] = ()) -> None:
+        """The cameras of the present configuration; those in ``anew`` begin again with nothing known."""
+        old = {name: held for name, held in self._watched.items() if name not in set(anew)}
+        self._watched = {camera.name: self._begin(camera, old.get(camera.name)) for camera in cameras}
+
+    def _begin(self, camera: Camera, old: _Watched | None) -> _Watched:
+        thresholds = camera.thresholds or self._thresholds
+        if old is not None:
+            old.camera, old.thresholds = camera, thresholds
+            return old
+        segment_s = FRAMES_PER_SEGMENT / (camera.fps or self._fps)
+        lag_s = (self._bags.delay + self._bags.stride) * segment_s + SCORING_SLACK_S
+        status, reason = (
+            (CameraStatus.CONNECTING, "the stream is being opened")
+            if camera.enabled
+            else (CameraStatus.DISABLED, "switched off in the configuration (enabled: false)")
+        )
+        return _Watched(
+            camera=camera,
+            thresholds=thresholds,
+            tally=Tally(self._clock(), lag_s),
+            invalid=InvalidShare(),
+            seen=Seen(status=status, reason=reason, since_wall_s=self._wall()),
+        )
+
+    def add(self, bag: BagScore) -> None:
+        """The scores of one bag."""
+        watched = self._watched.get(bag.camera)
+        if watched is not None:
+            watched.tally.add(bag)
+
+    def look(
+        self,
+        health: Mapping[str, CameraHealth],
+        progress: Mapping[str, Progress],
+        states: Mapping[str, AlarmState],
+    ) -> dict[str, Seen]:
+        """Takes in how everything stands; returns the cameras whose status or its reason changed."""
+        self._states = states
+        changed: dict[str, Seen] = {}
+        for name, watched in self._watched.items():
+            watched.health = health.get(name)
+            state = states.get(name)
+            if state is not None and state.alert_id is not None and state.alert_id != watched.alert_id:
+                watched.alarms += 1
+            watched.alert_id = None if state is None else state.alert_id
+            status, reason = camera_status(self._facts(watched, progress.get(name, Progress())))
+            if (status, reason) == (watched.seen.status, watched.seen.reason):
+                continue
+            since_wall_s = watched.seen.since_wall_s if status is watched.seen.status else self._wall()
+            watched.seen = Seen(status=status, reason=reason, since_wall_s=since_wall_s)
+            changed[name] = watched.seen
+        return changed
+
+    def _facts(self, watched: _Watched, progress: Progress) -> Facts:
+        camera, health, now_s = watched.camera, watched.health, self._clock()
+        armed, because = camera.is_armed(datetime.fromtimestamp(self._wall(), UTC))
+        if health is None:
+            return Facts(
+                enabled=camera.enabled,
+                armed=armed,
+                disarmed_because=because,
+                link="connecting",
+                segments_held=0,
+                segments_needed=self._bags.length,
+            )
+        watched.invalid.add(now_s, health.segments, sum(health.invalid.values()))
+        return Facts(
+            enabled=camera.enabled,
+            armed=armed,
+            disarmed_because=because,
+            publishes_alerts=camera.mode == "alert",
+            link=health.link,
+            fault=health.fault,
+            picture_fault=health.picture_fault,
+            segments_held=progress.filled,
+            segments_needed=self._bags.length,
+            scored_ratio=watched.tally.recent(now_s),
+            invalid_share=watched.invalid.recent(),
+            invalid_reason=max(health.invalid, key=lambda r: health.invalid[r], default=None),
+            recorder_short=health.recorder_short,
+            recorder_s=health.recorder_s,
+        )
+
+    def seen(self) -> dict[str, Seen]:
+        return {name: watched.seen for name, watched in self._watched.items()}
+
+    def figures(self) -> list[CameraFigures]:
+        """What the metrics say of each camera; any thread."""
+        return [self._figures(name, watched) for name, watched in tuple(self._watched.items())]
+
+    def _figures(self, name: str, watched: _Watched) -> CameraFigures:
+        health, tally, state = watched.health, watched.tally, self._states.get(name)
+        figures = CameraFigures(
+            camera=name,
+            status=watched.seen.status,
+            up=health is not None and health.link == "up",
+            segments_scored=tally.scored,
+            segments_bridged=tally.bridged,
+            score=tally.score,
+            long_term=tally.long_term,
+            short_term=tally.short_term,
+            raise_at=watched.thresholds.raise_at,
+            clear_at=watched.thresholds.clear_at,
+            alarms=watched.alarms,
+            alarm_raised=state is not None and state.raised,
+            scored_ratio=tally.since_start(self._clock()),
+        )
+        return figures if health is None else _with_health(figures, health, self._wall() - self._clock())
+
+
+def _with_health(figures: CameraFigures, health: CameraHealth, wall_offset_s: float) -> CameraFigures:
+    last_s = health.last_frame_s
+    return replace(
+        figures,
+        frames_decoded=health.frames_decoded,
+        segments=health.segments,
+        segments_dropped=health.dropped,
+        segments_invalid=health.invalid,
+        decode_errors=health.decode_errors,
+        reconnects=health.reconnects,
+        stalls=health.stalls,
+        last_frame_wall_s=None if last_s is None else last_s + wall_offset_s,
+        evidence_held_s=health.recorder_s,
+    )
