@@ -129,6 +129,11 @@ class StreamUrl:
             self.secrets = tuple(dict.fromkeys((parts[1], encoded[1], credentials.split(":", 1)[1])))
         return ":".join(encoded)
 
+    @staticmethod
+    def redact(text: str) -> str:
+        """The text with the credentials of every address in it hidden; also for what is no address at all."""
+        return redact_addresses(text)
+
     @property
     def is_network(self) -> bool:
         return self.scheme in NETWORK_SCHEMES

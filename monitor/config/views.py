@@ -6,6 +6,7 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -24,7 +25,7 @@ class Changes:
     removed: tuple[str, ...]
     changed: tuple[str, ...]
     restart_needed: tuple[str, ...]
-    """Keys outside the cameras that differ, like `mqtt.host`: they take effect when the monitor is started again."""
+    """Keys outside the cameras that differ, like `mqtt.host`: they take effect at the next start."""
 
     def __bool__(self) -> bool:
         return bool(self.added or self.removed or self.changed or self.restart_needed)
@@ -82,7 +83,9 @@ def json_schema() -> dict[str, Any]:
     }
     camera["required"] = ["name"]
     # Conditions of url stand in `load`: an editor would show them as riddles.
-    shared = {name: rule for name, rule in camera["properties"].items() if name not in ("name", "url", "url_file")}
+    shared = {
+        name: deepcopy(rule) for name, rule in camera["properties"].items() if name not in ("name", "url", "url_file")
+    }
     parts["Defaults"] = {
         "type": "object",
         "title": "Defaults",
@@ -104,7 +107,8 @@ def json_schema() -> dict[str, Any]:
 
 def _describe(parts: dict[str, Any]) -> None:
     """The docstring below a field becomes its description. (pydantic can do so too, but at every import.)"""
-    for model in (*_models(Plant), Plant):
+    models: list[type[Settings]] = [*_models(Plant), Plant]
+    for model in models:
         docstrings: dict[str, str] = {}
         body = ast.parse(textwrap.dedent(inspect.getsource(model))).body[0]
         assert isinstance(body, ast.ClassDef)  # noqa: S101 - for the type checker
@@ -135,9 +139,9 @@ def _allow_variables(node: Any) -> None:
         for item in node:
             _allow_variables(item)
     elif isinstance(node, dict):
+        node.pop("format", None)
         for item in list(node.values()):
             _allow_variables(item)
-        node.pop("format", None)
         if node.get("type") in ("integer", "number", "boolean"):
             rule = {key: node.pop(key) for key in list(node) if key not in ("title", "description", "default")}
             node["anyOf"] = [rule, _VARIABLE]
