@@ -86,9 +86,7 @@ def resolve(name_or_path: str | Path) -> Path:
     if folder.is_dir():
         return folder
     if folder.exists():
-        raise ArtefactError(
-            f"{folder} is a file; an artefact is a folder with card.json and weights.safetensors"
-        )
+        raise ArtefactError(f"{folder} is a file; an artefact is a folder with card.json and weights.safetensors")
     there = sorted(path.parent.name for path in SHIPPED.glob("*/card.json"))
     raise ArtefactError(
         f"there is no artefact '{name_or_path}': no such folder, and shipped are {', '.join(there) or 'none'}"
@@ -116,22 +114,16 @@ def load(name_or_path: str | Path, device: torch.device | str = "cpu") -> Artefa
         ensemble = _ensemble(card, tensors)
     except (ValueError, KeyError, RuntimeError) as fault:
         last = str(fault).strip().splitlines()[-1].strip()
-        raise ArtefactError(
-            f"{folder}: card.json and weights.safetensors do not fit together: {last}"
-        ) from fault
+        raise ArtefactError(f"{folder}: card.json and weights.safetensors do not fit together: {last}") from fault
     if (len(standardise.mean_D), standardise.dimensions) != (card.backbone_dimensions, card.dimensions):
         raise ArtefactError(
             f"{folder}: the card says {card.backbone_dimensions} → {card.dimensions} dimensions, the weights "
             f"{len(standardise.mean_D)} → {standardise.dimensions}"
         )
-    return Artefact(
-        card=card, standardise=standardise.to(device), ensemble=ensemble.to(device), folder=folder
-    )
+    return Artefact(card=card, standardise=standardise.to(device), ensemble=ensemble.to(device), folder=folder)
 
 
-def save(
-    folder: Path, card: Card, standardise: Standardisation, ensemble: Ensemble, *, half: bool = True
-) -> Card:
+def save(folder: Path, card: Card, standardise: Standardisation, ensemble: Ensemble, *, half: bool = True) -> Card:
     """Writes an artefact; returns its card, ``detectors``, ``dimensions`` and ``weights_sha256`` filled in.
 
     ``half`` stores float16 (a mean or sd beyond its range is an ArtefactError), else the values bit for bit.
@@ -224,11 +216,7 @@ def _ensemble(card: Card, tensors: dict[str, Tensor]) -> Ensemble:
         detector = make(part.kind, dict(part.arguments))
         prefix = f"detectors.{part.name}."
         detector.load_state_dict(
-            {
-                key.removeprefix(prefix): value.float()
-                for key, value in tensors.items()
-                if key.startswith(prefix)
-            }
+            {key.removeprefix(prefix): value.float() for key, value in tensors.items() if key.startswith(prefix)}
         )
         detectors[part.name] = detector
     ensemble = Ensemble(detectors, {part.name: part.weight for part in card.detectors})

@@ -22,9 +22,7 @@ class BiLstmMil(Detector):
     kind: ClassVar[str] = "bilstm_mil"
     horizon: ClassVar[Horizon] = "short_term"
 
-    def __init__(
-        self, dimensions: int, hidden: int = 256, fc1: int = 512, fc2: int = 32, dropout: float = 0.6
-    ) -> None:
+    def __init__(self, dimensions: int, hidden: int = 256, fc1: int = 512, fc2: int = 32, dropout: float = 0.6) -> None:
         super().__init__()
         self.arguments = {
             "dimensions": dimensions,

@@ -102,8 +102,7 @@ class Card(Part):
         """ArtefactError where features of this backbone are not what the detectors were trained on."""
         if name != self.backbone:
             raise ArtefactError(
-                f"artefact '{self.name}' was trained on features of backbone '{self.backbone}', "
-                f"not of '{name}'"
+                f"artefact '{self.name}' was trained on features of backbone '{self.backbone}', not of '{name}'"
             )
         if fingerprint != self.backbone_fingerprint:
             raise ArtefactError(

@@ -55,9 +55,7 @@ class Ensemble(nn.Module):
             long_term_BT=self._mean(parts_BT, horizons["long_term"] or list(parts_BT)),
             short_term_BT=self._mean(parts_BT, horizons["short_term"] or list(parts_BT)),
             attention_BT=(
-                torch.stack(attentions).mean(0)
-                if attentions
-                else torch.full_like(scores_BT, 1 / scores_BT.shape[1])
+                torch.stack(attentions).mean(0) if attentions else torch.full_like(scores_BT, 1 / scores_BT.shape[1])
             ),
             parts_BT=parts_BT,
         )

@@ -52,9 +52,7 @@ class VideoClassifier(Detector):
         }
         self.pool = pool
         self.lstm = (
-            nn.LSTM(dimensions, recurrent, num_layers=2, bidirectional=True, batch_first=True)
-            if recurrent
-            else None
+            nn.LSTM(dimensions, recurrent, num_layers=2, bidirectional=True, batch_first=True) if recurrent else None
         )
         seen = 2 * recurrent if recurrent else dimensions
         pooled = seen if pool == "states" else dimensions

@@ -142,9 +142,7 @@ def create(
     except (RuntimeError, KeyError) as fault:
         said = str(fault).strip().splitlines()
         where = weights if weights is not None else "the cached file"
-        raise BackboneError(
-            f"the weights in {where} do not fit backbone '{name}': {said[-1].strip()}"
-        ) from fault
+        raise BackboneError(f"the weights in {where} do not fit backbone '{name}': {said[-1].strip()}") from fault
     return engines.start(
         known,
         known.fingerprint(tensors_sha256(state)),

@@ -77,6 +77,4 @@ def _fetch_rest(url: str, file: BinaryIO, progress: Progress | None, timeout_s: 
             if progress is not None:
                 progress(have, whole)
     if whole is not None and have < whole:
-        raise DownloadError(
-            f"{url} broke off after {have} of {whole} bytes; the next attempt goes on from there"
-        )
+        raise DownloadError(f"{url} broke off after {have} of {whole} bytes; the next attempt goes on from there")

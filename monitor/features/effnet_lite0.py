@@ -41,8 +41,7 @@ CHANNELS = 1280
 
 _RECIPE = Recipe(
     name="effnet_lite0",
-    architecture="efficientnet-lite0; (x-127)/128; "
-    "mean and mean absolute difference of 1280 pooled channels; 1",
+    architecture="efficientnet-lite0; (x-127)/128; mean and mean absolute difference of 1280 pooled channels; 1",
     preprocessing=Preprocessing(height_px=224, width_px=224, fit="stretch", frames=(1, 5, 9, 13)),
     dimensions=2 * CHANNELS,
 )

@@ -39,9 +39,7 @@ def start(
     place = resolve_device(device)
     if engine == "eager_fp16":
         if place.type != "cuda":
-            raise BackboneError(
-                "engine eager_fp16 is for CUDA: on a cpu it would be many times slower; use auto"
-            )
+            raise BackboneError("engine eager_fp16 is for CUDA: on a cpu it would be many times slower; use auto")
         return Eager(recipe, fingerprint, module, place, half=True)
     if place.type != "cpu":
         if engine == "openvino":
@@ -125,15 +123,10 @@ class Encoder:
     def check(self, pictures_BKHWC: npt.NDArray[np.uint8] | Tensor) -> None:
         shape = tuple(pictures_BKHWC.shape)
         wanted = self.preprocessing.shape
-        if (
-            len(shape) != 5
-            or shape[1:] != wanted
-            or str(pictures_BKHWC.dtype) not in ("uint8", "torch.uint8")
-        ):
+        if len(shape) != 5 or shape[1:] != wanted or str(pictures_BKHWC.dtype) not in ("uint8", "torch.uint8"):
             sizes = ", ".join(str(size) for size in wanted)
             raise ValueError(
-                f"backbone '{self.name}' takes uint8 pictures of shape (B, {sizes}), "
-                f"got {pictures_BKHWC.dtype} {shape}"
+                f"backbone '{self.name}' takes uint8 pictures of shape (B, {sizes}), got {pictures_BKHWC.dtype} {shape}"
             )
 
 
@@ -175,15 +168,24 @@ class Eager(Encoder):
         return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
 
-_NORMS = nn.BatchNorm2d | nn.BatchNorm3d
+_PAIRS = (
+    ("conv", "bn"),
+    ("conv", "norm"),
+    ("conv_a", "norm_a"),
+    ("conv_b", "norm_b"),
+    ("conv_c", "norm_c"),
+    ("branch1_conv", "branch1_norm"),
+    ("pre_conv", "pre_norm"),
+)
+"""How our networks and pytorchvideo's call a convolution and the batch norm right after it."""
 
 
 def fold(module: nn.Module) -> nn.Module:
-    """Batch norms folded into the convolutions they follow, in place: pairs (conv, bn) of one Sequential."""
-    for child in module.modules():
-        if isinstance(child, nn.Sequential) and hasattr(child, "conv") and hasattr(child, "bn"):
-            convolution, norm = child.conv, child.bn
-            if isinstance(convolution, nn.Conv2d | nn.Conv3d) and isinstance(norm, _NORMS):
-                child.conv = fuse_conv_bn_eval(convolution, norm)
-                child.bn = nn.Identity()
+    """Batch norms folded, in place, into the convolutions that they follow."""
+    for child in list(module.modules()):
+        for conv_name, norm_name in _PAIRS:
+            convolution, norm = getattr(child, conv_name, None), getattr(child, norm_name, None)
+            if isinstance(convolution, nn.Conv2d | nn.Conv3d) and isinstance(norm, nn.BatchNorm2d | nn.BatchNorm3d):
+                setattr(child, conv_name, fuse_conv_bn_eval(convolution, norm))
+                setattr(child, norm_name, nn.Identity())
     return module

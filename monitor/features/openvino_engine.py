@@ -70,18 +70,18 @@ def import_silently() -> Any:
     try:
         import openvino
     except ImportError as fault:
-        raise BackboneError(
-            f"OpenVINO cannot be used here ({fault}); install openvino or use eager"
-        ) from fault
+        raise BackboneError(f"OpenVINO cannot be used here ({fault}); install openvino or use eager") from fault
     return openvino
 
 
 def _convert(openvino: Any, module: nn.Module, recipe: Recipe) -> Any:
-    example = torch.zeros(2, *recipe.preprocessing.shape, dtype=torch.uint8)
+    example = torch.zeros(1, *recipe.preprocessing.shape, dtype=torch.uint8)
     with warnings.catch_warnings(), torch.no_grad():
-        # torch.jit.trace, which the converter uses, is deprecated by torch 2.9 and later, and works.
+        # torch.jit.trace is deprecated by torch 2.9 and later, and is what the converter takes. Its own check
+        # would run the network twice more.
         warnings.simplefilter("ignore")
-        graph = openvino.convert_model(module, example_input=example)
+        traced = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
+        graph = openvino.convert_model(traced, example_input=example)
     graph.reshape([-1, *recipe.preprocessing.shape])
     return graph
 
@@ -117,7 +117,4 @@ def _keep(openvino: Any, graph: Any, kept: Path | None) -> None:
 
 def _sums(graph: Path) -> dict[str, str]:
     """sha256 of the graph's two files."""
-    return {
-        suffix: hashlib.sha256(graph.with_suffix(suffix).read_bytes()).hexdigest()
-        for suffix in (".xml", ".bin")
-    }
+    return {suffix: hashlib.sha256(graph.with_suffix(suffix).read_bytes()).hexdigest() for suffix in (".xml", ".bin")}

