@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +22,15 @@ D = 8
 Array = npt.NDArray[np.float64]
 
 
-@dataclass
-class PictureSums:
+class FirstBytes:
     """A backbone small enough to be written out: a segment's feature is its first D bytes / 255."""
 
-    name: str = "picture_sums"
-    dimensions: int = D
-    fingerprint: str = "0" * 64
-    engine: str = "eager"
-    device: torch.device = torch.device("cpu")
-    preprocessing: Preprocessing = Preprocessing(height_px=2, width_px=2, fit="stretch", frames=(0,))
+    name = "first_bytes"
+    dimensions = D
+    fingerprint = "0" * 64
+    engine = "eager"
+    device = torch.device("cpu")
+    preprocessing = Preprocessing(height_px=2, width_px=2, fit="stretch", frames=(0,))
 
     def encode(self, pictures_BKHWC: Any) -> torch.Tensor:
         return torch.from_numpy(np.asarray(pictures_BKHWC)).reshape(len(pictures_BKHWC), -1)[:, :D].float() / 255
@@ -49,7 +47,7 @@ def artefact() -> Artefact:
     ).eval()
     card = Card(
         name="test",
-        backbone="picture_sums",
+        backbone="first_bytes",
         backbone_fingerprint="0" * 64,
         backbone_dimensions=D,
         dimensions=D,
@@ -70,7 +68,7 @@ def artefact() -> Artefact:
 
 def rings(artefact: Artefact, length: int, stride: int, delay: int, max_gap: int = 0) -> Rings:
     bags = BagSettings(length=length, stride=stride, delay=delay, max_gap=max_gap, files=True)
-    return Rings(PictureSums(), artefact, bags)
+    return Rings(FirstBytes(), artefact, bags)
 
 
 def segments(camera: str, count: int, seed: int = 0) -> list[Segment]:
