@@ -99,9 +99,7 @@ class Source:
             parts = urlsplit(url)
             port = parts.port
         except ValueError:
-            raise StreamFault(
-                "bad_url", "the url cannot be read: it needs the form rtsp://host:port/path"
-            ) from None
+            raise StreamFault("bad_url", "the url cannot be read: it needs the form rtsp://host:port/path") from None
         if parts.scheme == "file":
             target = unquote(parts.path)
             return cls(scheme="file", target=target, host=None, port=None, shown=target)
@@ -111,9 +109,7 @@ class Source:
             )
         port = port or {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}[parts.scheme]
         host = parts.hostname or ""
-        return cls(
-            scheme=parts.scheme, target=url, host=host, port=port, shown=f"{parts.scheme}://{host}:{port}"
-        )
+        return cls(scheme=parts.scheme, target=url, host=host, port=port, shown=f"{parts.scheme}://{host}:{port}")
 
 
 SCHEMES = {
@@ -277,9 +273,7 @@ def resolve(host: str, port: int, timeout_s: float) -> None:
     try:
         error = answers.get(timeout=timeout_s)
     except queue.Empty:
-        raise StreamFault(
-            "unknown_host", f"no name server answered for the host '{host}' in {timeout_s:g} s"
-        ) from None
+        raise StreamFault("unknown_host", f"no name server answered for the host '{host}' in {timeout_s:g} s") from None
     if error is not None:
         raise StreamFault("unknown_host", f"the host '{host}' is unknown: check the name in the camera's url")
 
@@ -313,9 +307,7 @@ def _video_of(container: InputContainer, source: Source) -> VideoStream:
         raise StreamFault("no_video", f"{source.shown} has no video stream")
     # PyAV knows a codec without a decoder by a stream without a context.
     if video.codec_context is None:
-        raise StreamFault(
-            "unsupported_codec", f"{source.shown} sends a video codec that cannot be decoded here"
-        )
+        raise StreamFault("unsupported_codec", f"{source.shown} sends a video codec that cannot be decoded here")
     return video
 
 

@@ -9,19 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from monitor.flow import Preprocessing, Segment
-from monitor.ingest.camera import ReaderSettings, open_stream
+from monitor.ingest.camera import ReaderSettings, StreamFault, open_stream
 from monitor.ingest.cutter import Cut, Cutter, Slot
 from monitor.ingest.picture import Polygons
 
 
-def segments_of_file(
-    path: Path, preprocessing: Preprocessing, fps: float, ignore: Polygons = ()
-) -> Iterator[Segment]:
+def segments_of_file(path: Path, preprocessing: Preprocessing, fps: float, ignore: Polygons = ()) -> Iterator[Segment]:
     """The segments of a video file in order; ``pictures`` (K, H, W, 3) uint8 RGB are the caller's own.
 
     A tail of at least 8 analysed frames, or any tail of a file without another segment, is filled up with its last frame;
     a shorter one is dropped. Segments with decode errors or beside a hole have ``invalid`` and no pictures. Raises
-    StreamFault where the file cannot be read at all.
+    StreamFault where the file cannot be read at all and, after the segments before that, where it breaks off.
     """
     settings = ReaderSettings(name=str(path), url=str(path), fps=fps, ignore=ignore)
     with open_stream(settings) as stream:
@@ -32,11 +30,17 @@ def segments_of_file(
             live=False,
         )
         cutter.interrupt(stream.nominal_s)
-        for packet in stream.packets():
-            if packet.stream_index == stream.video.index:
-                for decoded in stream.decode(packet):
-                    yield from _segments(str(path), cutter.push(decoded, time.monotonic(), time.time()))
+        broken: StreamFault | None = None
+        try:
+            for packet in stream.packets():
+                if packet.stream_index == stream.video.index:
+                    for decoded in stream.decode(packet):
+                        yield from _segments(str(path), cutter.push(decoded, time.monotonic(), time.time()))
+        except StreamFault as fault:
+            broken = fault
         yield from _segments(str(path), cutter.finish())
+        if broken is not None:
+            raise broken
 
 
 def _segments(name: str, cuts: Iterable[Cut]) -> Iterator[Segment]:

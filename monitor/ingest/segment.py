@@ -201,6 +201,11 @@ class Segmenter:
         return self._fault
 
     @property
+    def source_fps(self) -> float:
+        """How many frames a second the source has, by its time stamps."""
+        return 1 / self._timeline.typical_s
+
+    @property
     def end_s(self) -> float:
         """Stream time at which the last piece ended."""
         return self._expected_s
@@ -244,9 +249,7 @@ class Segmenter:
         filled = self.filled
         if self._last is None or filled == 0 or (filled < FRAMES_PER_SEGMENT // 2 and self._cut > 0):
             return []
-        events: list[Place | Piece] = [
-            Place(index=index, held=True) for index in range(filled, FRAMES_PER_SEGMENT)
-        ]
+        events: list[Place | Piece] = [Place(index=index, held=True) for index in range(filled, FRAMES_PER_SEGMENT)]
         self._slot += FRAMES_PER_SEGMENT - filled
         return [*events, self._piece(self._last, filled)]
 
