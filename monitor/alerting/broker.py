@@ -1,0 +1,139 @@
+"""The embedded broker (amqtt) for the demo and for a monitor and its subscribers in one room.
+
+It keeps nothing on disk and knows neither TLS nor access lists. Without users it listens on loopback only.
+amqtt is not given a listener of its own: we accept the connections, so that the port is known, "port in
+use" is one sentence, and the end is ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hmac
+import ipaddress
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter
+from amqtt.broker import Broker
+from amqtt.contexts import BrokerConfig, ListenerConfig, ListenerType
+from amqtt.plugins.base import BaseAuthPlugin
+from amqtt.session import Session
+
+log = logging.getLogger(__name__)
+
+_NOISY = ("amqtt", "transitions")
+"""amqtt logs every connection and packet, and port scans as warnings."""
+_MOST_CONNECTIONS = 100
+_STOP_S = 5.0
+
+
+class BrokerError(Exception):
+    """The broker cannot be started; a sentence a person can act on."""
+
+
+class UsersPlugin(BaseAuthPlugin):  # type: ignore[misc]
+    """amqtt's question who may connect: the users of plant.yaml, or anybody where there are none."""
+
+    @dataclass
+    class Config:
+        users: dict[str, str] = field(default_factory=dict)
+
+    async def authenticate(self, *, session: Session) -> bool:
+        users: dict[str, str] = self.config.users
+        if not users:
+            return True
+        expected = users.get(session.username or "")
+        given = session.password or ""
+        # Compared also for an unknown user, so that the answer takes as long.
+        same = hmac.compare_digest(given.encode(), (expected or "").encode())
+        return same and expected is not None
+
+
+class EmbeddedBroker:
+    """Async context manager; runs in the caller's event loop. ``port`` is known once it is entered.
+
+    ``users`` (name → password) are needed to listen anywhere but on loopback. Raises BrokerError.
+    """
+
+    def __init__(self, host: str = "127.0.0.1", port: int = 0, users: Mapping[str, str] | None = None) -> None:
+        self._users = dict(users or {})
+        if not self._users and not _is_loopback(host):
+            raise BrokerError(
+                f"the embedded broker would listen on {host} for anybody: give it mqtt.users, or host: 127.0.0.1"
+            )
+        self.host = host
+        self.port = port
+        self._broker: Broker | None = None
+        self._server: asyncio.Server | None = None
+        self._talks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> EmbeddedBroker:
+        for name in _NOISY:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        config = BrokerConfig(
+            listeners={"default": ListenerConfig(type=ListenerType.EXTERNAL)},
+            plugins={f"{UsersPlugin.__module__}.{UsersPlugin.__name__}": {"users": self._users}},
+        )
+        self._broker = Broker(config)
+        try:
+            self._server = await asyncio.start_server(self._serve, self.host, self.port)
+        except OSError as fault:
+            taken = fault.errno == errno.EADDRINUSE
+            why = "another program uses it" if taken else fault.strerror or str(fault)
+            raise BrokerError(
+                f"the embedded broker cannot listen on {self.host}:{self.port} ({why}): choose another mqtt.port"
+            ) from None
+        await self._broker.start()
+        self.port = self._server.sockets[0].getsockname()[1]
+        log.info(
+            "embedded broker: listening on %s:%d (%s)",
+            self.host,
+            self.port,
+            f"{len(self._users)} users" if self._users else "anybody on this machine",
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._server is not None:
+            self._server.close()
+        if self._broker is not None:
+            await self._broker.shutdown()
+        if self._talks:
+            _, late = await asyncio.wait(self._talks, timeout=_STOP_S)
+            for talk in late:
+                talk.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        if self._server is not None:
+            await self._server.wait_closed()
+
+    def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._talks) >= _MOST_CONNECTIONS:
+            writer.close()
+            return
+        talk = asyncio.create_task(self._talk(reader, writer), name="embedded broker connection")
+        self._talks.add(talk)
+        talk.add_done_callback(self._talks.discard)
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._broker is None:
+            return
+        try:
+            await self._broker.external_connected(StreamReaderAdapter(reader), StreamWriterAdapter(writer), "default")
+        except Exception as fault:  # one client's nonsense must not reach the others
+            log.debug("embedded broker: a connection ended with %r", fault)
+        finally:
+            writer.close()
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

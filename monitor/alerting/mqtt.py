@@ -1,0 +1,442 @@
+"""Tells the broker: alerts from the outbox, retained states, scores, availability.
+
+Alerts go one by one in the order of their commit; the next is sent when the broker has acknowledged the one
+before, and only then is that one's row deleted. So after any interruption a subscriber sees the last one a
+second time at most, and never an order turned round. Retained states are told as they are now, not as they
+were; scores are told when there is a connection, and else forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+import ssl
+from collections.abc import Callable, Iterable
+
+import aiomqtt
+from aiomqtt.exceptions import MqttConnectError
+
+from monitor.alerting.contract import (
+    SCHEMA_VERSION,
+    AlarmState,
+    Payload,
+    Topics,
+    alarm_payload,
+    availability_payload,
+    iso,
+    rounded,
+    status_payload,
+)
+from monitor.alerting.homeassistant import discovery
+from monitor.alerting.outbox import Outbox
+from monitor.config import Mqtt
+from monitor.flow import BagScore, CameraStatus
+
+log = logging.getLogger(__name__)
+
+_SHORT_S = 5.0
+"""A connection that ends sooner than this, again and again, hints at a second client with our id."""
+_GOOD_BYE_S = 2.0
+_CONNECT_S = 6.0
+"""paho gives up connecting after 5 s."""
+_TOGETHER = 8
+"""Retained messages on their way at once; aiomqtt warns above ten."""
+
+
+class Publisher:
+    """One connection to one broker, for as long as ``run`` runs.
+
+    ``status``, ``alarm``, ``score``, ``due``, ``configure`` may be called from any thread and return at once.
+    ``timeout_s`` bounds every wait for the broker; ``on_latency`` hears, for each acknowledged alert of
+    this life, the seconds from the capture of its segment to the acknowledgement.
+    """
+
+    def __init__(
+        self,
+        settings: Mqtt,
+        topics: Topics,
+        outbox: Outbox,
+        *,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        version: str,
+        on_latency: Callable[[float], None] = lambda _: None,
+        timeout_s: float = 10.0,
+        backoff_s: tuple[float, float] = (1.0, 30.0),
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._settings = settings
+        self._topics = topics
+        self._outbox = outbox
+        self._clock = clock
+        self._wall = wall
+        self._version = version
+        self._on_latency = on_latency
+        self._timeout_s = timeout_s
+        self._backoff_s = backoff_s
+        self._jitter = jitter
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._due = asyncio.Event()
+        self._stale = asyncio.Event()
+        self._retained: dict[str, Payload | None] = {}
+        self._told: dict[str, Payload | None] = {}
+        self._scores: dict[str, Payload] = {}
+        self._cameras: frozenset[str] | None = None
+        self.connected = False
+        self.fault: str | None = None
+        """Why it is not connected, in a sentence without secrets; None while it is."""
+        self.published = 0
+        """Alerts acknowledged in this life."""
+
+    @property
+    def name(self) -> str:
+        return f"MQTT broker {self._settings.host}:{self._settings.port}"
+
+    @property
+    def client_id(self) -> str:
+        """The configured one; the default is completed by the site, for two sites may share a broker."""
+        given = self._settings.client_id
+        return f"{given}-{self._topics.site}" if given == "vad-monitor" else given
+
+    # -- what others tell us, from any thread ------------------------------------------------------
+
+    def due(self) -> None:
+        """The outbox has a new letter."""
+        self._from_any_thread(self._due.set)
+
+    def status(self, camera: str, status: CameraStatus, reason: str | None, since_wall_s: float) -> None:
+        payload = status_payload(self._topics.site, camera, status, reason, since_wall_s)
+        self._from_any_thread(self._keep, self._topics.camera(camera, "status"), payload, camera)
+
+    def alarm(self, state: AlarmState) -> None:
+        payload = alarm_payload(self._topics.site, state)
+        self._from_any_thread(self._keep, self._topics.camera(state.camera, "alarm"), payload, state.camera)
+
+    def score(self, bag: BagScore) -> None:
+        """The newest published segment of a bag; at most one message per camera in ``score_every_s``."""
+        published = [index for index in sorted(bag.published) if bag.times[index] is not None]
+        times = bag.times[published[-1]] if published else None
+        if times is None:
+            return
+        newest = published[-1]
+        payload = {
+            "schema_version": SCHEMA_VERSION,
+            "site": self._topics.site,
+            "camera": bag.camera,
+            "score": rounded(bag.scores_N[newest]),
+            "highest": rounded(max(bag.scores_N[index] for index in published)),
+            "long_term": rounded(bag.long_term_N[newest]),
+            "short_term": rounded(bag.short_term_N[newest]),
+            "bridged": bag.bridged,
+            "captured_at": iso(times.captured_wall_s),
+        }
+        self._from_any_thread(self._keep_score, bag.camera, payload)
+
+    def configure(self, cameras: Iterable[str]) -> None:
+        """The cameras there are; what is retained of others is cleared, also if a former life left it."""
+        self._from_any_thread(self._configure, frozenset(cameras))
+
+    def _from_any_thread(self, call: Callable[..., None], *arguments: object) -> None:
+        loop = self._loop
+        if loop is None:
+            call(*arguments)
+            return
+        try:
+            loop.call_soon_threadsafe(call, *arguments)
+        except RuntimeError:  # the loop is closed: the monitor ends, and the outbox keeps what matters
+            return
+
+    def _keep(self, topic: str, payload: Payload | None, camera: str | None = None) -> None:
+        if camera is not None and self._cameras is not None and camera not in self._cameras:
+            return
+        self._retained[topic] = payload
+        self._stale.set()
+
+    def _keep_score(self, camera: str, payload: Payload) -> None:
+        if self._cameras is not None and camera not in self._cameras:
+            return
+        waiting = self._scores.get(camera)
+        if waiting is not None:
+            payload["highest"] = max(payload["highest"], waiting["highest"])
+        self._scores[camera] = payload
+
+    def _configure(self, cameras: frozenset[str]) -> None:
+        self._cameras = cameras
+        ours = {self._topics.availability}
+        for name in cameras:
+            ours |= {self._topics.camera(name, "status"), self._topics.camera(name, "alarm")}
+            if self._settings.home_assistant:
+                topic, payload = discovery(self._topics, name, self._version)
+                ours.add(topic)
+                self._keep(topic, payload)
+        for topic in (self._outbox.retained() | set(self._retained)) - ours:
+            self._keep(topic, None)
+        self._scores = {name: payload for name, payload in self._scores.items() if name in cameras}
+
+    # -- the connection's life ---------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Until cancelled. A broker's fault ends a connection, never this."""
+        self._loop = asyncio.get_running_loop()
+        failures = short = 0
+        while True:
+            began_s, acknowledged = self._clock(), self.published
+            worked, fault = await self._run_once()
+            # A task group that fails while it is cancelled swallows the cancellation.
+            me = asyncio.current_task()
+            if me is not None and me.cancelling():
+                raise asyncio.CancelledError
+            if worked and (self._clock() - began_s > _SHORT_S or self.published > acknowledged):
+                failures = short = 0
+            short += worked
+            if short >= 3:
+                fault += f"; does another client use the client id '{self.client_id}'?"
+            wait_s = min(self._backoff_s[0] * 2.0**failures, self._backoff_s[1]) * (0.5 + self._jitter() / 2)
+            failures = min(failures + 1, 16)
+            if fault != self.fault:
+                log.warning("%s; trying again in %.1f s and on until it works", fault, wait_s)
+            self.fault = fault
+            await asyncio.sleep(wait_s)
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Waits until every alert is acknowledged and every retained state told; False if that took
+        longer."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not self.connected or len(self._outbox) > 0 or self._stale_topics():
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _run_once(self) -> tuple[bool, str]:
+        """One connection until it breaks: whether it ever worked, and why it ended."""
+        fault = "ended"
+        worked = False
+        client = None
+        try:
+            connected_s = self._wall()
+            client = await self._connect(connected_s)
+            self._told.clear()
+            self._scores.clear()  # of before the connection: nobody wants old news at once
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._watch(client), name="mqtt watch")
+                    await self._online(client, connected_s)
+                    self.connected, self.fault, worked = True, None, True
+                    log.info("%s: connected, %d alerts waiting", self.name, len(self._outbox))
+                    for job in (self._send_alerts, self._send_retained, self._send_scores):
+                        group.create_task(job(client), name=f"mqtt {job.__name__}")
+            except asyncio.CancelledError:
+                await self._good_bye(client, connected_s)
+                raise
+        except* (aiomqtt.MqttError, OSError) as faults:
+            fault = self._sentence(_first(faults), worked)
+        finally:
+            self.connected = False
+            if client is not None:
+                await self._close(client)
+        return worked, fault
+
+    def _client(self, connected_s: float) -> aiomqtt.Client:
+        will = availability_payload(self._topics.site, "offline", "connection lost", connected_s, self._version)
+        return aiomqtt.Client(
+            self._settings.host,
+            self._settings.port,
+            username=self._settings.username,
+            password=_plain(self._settings.password),
+            identifier=self.client_id,
+            clean_session=True,
+            keepalive=self._settings.keepalive_s,
+            timeout=self._timeout_s,
+            will=aiomqtt.Will(self._topics.availability, json.dumps(will), qos=1, retain=True),
+            tls_context=tls_context(self._settings),
+        )
+
+    async def _connect(self, connected_s: float) -> aiomqtt.Client:
+        client = self._client(connected_s)
+        # aiomqtt connects in a thread that nothing can interrupt: a cancellation waits for it, within bounds.
+        opening = asyncio.ensure_future(client.__aenter__())
+        try:
+            await asyncio.shield(opening)
+        except BaseException:
+            await asyncio.wait({opening}, timeout=_CONNECT_S)
+            opening.cancel()
+            await asyncio.gather(opening, return_exceptions=True)
+            _cut(client)
+            raise
+        return client
+
+    async def _close(self, client: aiomqtt.Client) -> None:
+        try:
+            async with asyncio.timeout(_GOOD_BYE_S):
+                await client.__aexit__(None, None, None)
+        except (aiomqtt.MqttError, OSError):
+            pass  # TimeoutError is an OSError: the connection is of no use any more either way
+        _cut(client)
+
+    async def _online(self, client: aiomqtt.Client, connected_s: float) -> None:
+        await asyncio.to_thread(self._outbox.remember_retained, [self._topics.availability])
+        payload = availability_payload(self._topics.site, "online", None, connected_s, self._version)
+        await client.publish(self._topics.availability, self._dated(payload), qos=1, retain=True)
+
+    async def _good_bye(self, client: aiomqtt.Client, connected_s: float) -> None:
+        """Says offline itself: after an orderly end the broker does not send the last will."""
+        payload = availability_payload(self._topics.site, "offline", "monitor stopped", connected_s, self._version)
+        try:
+            await client.publish(
+                self._topics.availability, self._dated(payload), qos=1, retain=True, timeout=_GOOD_BYE_S
+            )
+        except aiomqtt.MqttError as fault:
+            log.info("%s: no good-bye (%s)", self.name, fault)
+
+    async def _watch(self, client: aiomqtt.Client) -> None:
+        """We subscribe to nothing: this only ends, with an error, when the connection does."""
+        async for _ in client.messages:
+            pass
+
+    # -- what is told ------------------------------------------------------------------------------
+
+    async def _send_alerts(self, client: aiomqtt.Client) -> None:
+        while True:
+            self._due.clear()
+            letter = await asyncio.to_thread(self._outbox.first)
+            if letter is None:
+                await self._due.wait()
+                continue
+            await client.publish(letter.topic, self._dated(json.loads(letter.payload)), qos=1)
+            if letter.captured_s is not None:
+                self._on_latency(self._clock() - letter.captured_s)
+            await asyncio.to_thread(self._outbox.acknowledged, letter)
+            self.published += 1
+
+    def _stale_topics(self) -> list[str]:
+        return [
+            topic
+            for topic, payload in self._retained.items()
+            if topic not in self._told or self._told[topic] != payload
+        ]
+
+    async def _send_retained(self, client: aiomqtt.Client) -> None:
+        while True:
+            self._stale.clear()
+            stale = self._stale_topics()
+            if not stale:
+                await self._stale.wait()
+                continue
+            new = [topic for topic in stale if self._retained[topic] is not None]
+            await asyncio.to_thread(self._outbox.remember_retained, new)
+            for start in range(0, len(stale), _TOGETHER):
+                async with asyncio.TaskGroup() as group:
+                    for topic in stale[start : start + _TOGETHER]:
+                        group.create_task(self._send_one(client, topic), name="mqtt retained")
+
+    async def _send_one(self, client: aiomqtt.Client, topic: str) -> None:
+        payload = self._retained.get(topic)
+        await client.publish(topic, None if payload is None else self._dated(payload), qos=1, retain=True)
+        self._told[topic] = payload
+        if payload is None and self._retained.get(topic) is None:
+            self._retained.pop(topic, None)
+            self._told.pop(topic, None)
+            await asyncio.to_thread(self._outbox.forget_retained, topic)
+
+    async def _send_scores(self, client: aiomqtt.Client) -> None:
+        while True:
+            await asyncio.sleep(self._settings.score_every_s)
+            waiting, self._scores = self._scores, {}
+            for camera, payload in waiting.items():
+                await client.publish(self._topics.camera(camera, "score"), self._dated(payload), qos=0)
+
+    def _dated(self, payload: Payload) -> str:
+        """JSON, with the publish time where the payload is of our contract (Home Assistant's is not)."""
+        if "schema_version" in payload:
+            payload = {**payload, "published_at": iso(self._wall())}
+        return json.dumps(payload, ensure_ascii=False)
+
+    # -- what went wrong ---------------------------------------------------------------------------
+
+    def _sentence(self, fault: BaseException, worked: bool) -> str:
+        """What a person can act on. aiomqtt hands over texts, not types, so texts are looked at."""
+        text = str(fault.__cause__ or fault)
+        if isinstance(fault, TlsError):
+            return f"{self.name}: {fault}"
+        if isinstance(fault, MqttConnectError):
+            user = self._settings.username
+            who = f"user '{user}'" if user else "a client without user name"
+            if "ot authori" in text or "user name or password" in text:
+                return f"{self.name} refuses {who} ({text}): check mqtt.username and mqtt.password"
+            return f"{self.name} refuses the connection ({text})"
+        if worked:
+            return f"{self.name}: connection lost ({text})"
+        for sign, advice in _ADVICE:
+            if sign in text:
+                return f"{self.name}: {advice} ({text})"
+        return f"{self.name}: cannot connect ({text})"
+
+
+_ADVICE = (
+    ("Connection refused", "nobody listens there: is the broker running, and mqtt.port right?"),
+    ("ame or service not known", "unknown host: check mqtt.host"),
+    ("ame resolution", "the name cannot be looked up: check mqtt.host and the name server"),
+    ("CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted: check mqtt.ca_file and mqtt.host"),
+    ("WRONG_VERSION_NUMBER", "it does not speak TLS on this port: check mqtt.tls and mqtt.port"),
+    ("timed out", "it does not answer: check mqtt.port, mqtt.tls, and whether it wants a client certificate"),
+)
+
+
+class TlsError(OSError):
+    """A certificate or key file of ours that cannot be used."""
+
+
+def tls_context(settings: Mqtt) -> ssl.SSLContext | None:
+    """None without TLS. Broker and host name are always verified; read anew at each connection, for
+    certificates end.
+
+    Raises TlsError with a sentence.
+    """
+    if not (settings.tls or settings.ca_file or settings.cert_file):
+        return None
+    name, path = "ca_file", settings.ca_file
+    try:
+        context = ssl.create_default_context(cafile=None if path is None else str(path))
+        if settings.cert_file is not None:
+            name, path = "cert_file", settings.cert_file
+            # An encrypted key would ask at the terminal: an empty pass phrase fails instead.
+            context.load_cert_chain(settings.cert_file, settings.key_file, password="")
+    except OSError as fault:
+        why = fault.strerror if not isinstance(fault, ssl.SSLError) else f"not a usable PEM file: {fault.reason}"
+        raise TlsError(f"mqtt.{name} {path} cannot be used ({why})") from None
+    return context
+
+
+def _plain(password: object) -> str | None:
+    """The password itself, from a str or a pydantic SecretStr."""
+    reveal = getattr(password, "get_secret_value", None)
+    return None if password is None else str(reveal() if reveal is not None else password)
+
+
+def _first(group: BaseExceptionGroup[Exception]) -> BaseException:
+    inner: BaseException = group
+    while isinstance(inner, BaseExceptionGroup):
+        inner = inner.exceptions[0]
+    return inner
+
+
+def _cut(client: aiomqtt.Client) -> None:
+    """Closes what is left of a connection.
+
+    aiomqtt 2.5.1 leaves the socket and its task behind when the CONNACK never comes or the DISCONNECT
+    cannot be written (a broker that hangs). There is no public way to it.
+    """
+    left = client._client.socket()
+    if left is not None and left.fileno() >= 0:
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(left.fileno())
+        loop.remove_writer(left.fileno())
+        left.close()
+    if client._misc_task is not None:
+        client._misc_task.cancel()
+    if client._disconnected.done() and not client._disconnected.cancelled():
+        client._disconnected.exception()  # seen: asyncio need not complain that nobody did
