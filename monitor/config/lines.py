@@ -19,6 +19,11 @@ DEEPEST = 30
 MOST_VALUES = 200_000
 """Aliases of aliases can make a small file endless."""
 
+_TAGS = frozenset(
+    f"tag:yaml.org,2002:{name}"
+    for name in ("null", "bool", "int", "float", "str", "seq", "map", "timestamp", "value", "merge")
+)
+"""What PyYAML finds by itself; others were written by somebody, and could ask for anything."""
 _NULL = re.compile(r"(?:~|null|Null|NULL|)\Z")
 _BOOL = re.compile(r"(?:true|True|TRUE|(false|False|FALSE))\Z")
 _INT = re.compile(r"[-+]?[0-9]{1,18}\Z")
@@ -82,7 +87,7 @@ def read(text: str, file: str, env: Mapping[str, str]) -> Document:
         )
     except (RecursionError, _TooMuchError):
         document.data = None
-        _add_syntax(document, file, text, 1, "it is nested too deeply, or endless")
+        _add_syntax(document, file, text, 1, "nested too deeply, or endless")
     except (ValueError, OverflowError):  # PyYAML, on an escape like "\UFFFFFFFF"
         _add_syntax(document, file, text, 1, "a character that does not exist")
     return document
@@ -92,12 +97,28 @@ class _TooMuchError(Exception):
     """Deeper than DEEPEST or longer than MOST_VALUES."""
 
 
+_SYNTAX = (
+    ("but found another document", "only one document is read (---)"),
+    ("expected <block end>", "the indentation does not match the lines above, or a quote is missing"),
+    ("found character '\\t'", "indent with spaces, not tabs"),
+    ("mapping values are not allowed", "a second colon, or wrong indentation: quote values that have a colon"),
+    ("could not find expected ':'", "a key without its colon, or wrong indentation"),
+    ("unexpected end of stream", "a quote is not closed"),
+    ("undefined alias", "an alias (*) of nothing: quote values that begin with *"),
+    ("but got '{'", "quote a ${VAR} that stands inside { } or [ ]"),
+    ("but got '<stream end>'", "a bracket is not closed"),
+)
+"""PyYAML's words and ours, for what happens most."""
+
+
 def _add_syntax(document: Document, file: str, text: str, line: int, problem: str) -> None:
-    # PyYAML quotes names it found, which may be a piece of a password; characters and <tokens> may stay.
-    said = re.sub(r"""\s*(?:"[^"]{3,}"|'(?!<)[^']{3,}')""", "", problem.split("\n", 1)[0]).strip() or "cannot be read"
-    message = f"not YAML: {said} (mind the indentation; quote values that have special characters)"
+    said = next((ours for words, ours in _SYNTAX if words in problem), "")
+    if not said:
+        # PyYAML quotes names it found, which may be a piece of a password; characters and <tokens> may stay.
+        said = re.sub(r"""\s*(?:"[^"]{3,}"|'(?!<)[^'\s]{3,}')""", "", problem.split("\n", 1)[0]).strip()
+        said += " (mind the indentation; quote values that have special characters)"
     last = max(1, len(text.splitlines()))
-    document.problems.append(Problem(file=file, line=min(max(line, 1), last), key="", message=message))
+    document.problems.append(Problem(file=file, line=min(max(line, 1), last), key="", message=f"not YAML: {said}"))
 
 
 class _Reader:
@@ -114,7 +135,7 @@ class _Reader:
             raise _TooMuchError
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, key, line)
-        if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.endswith((":set", ":omap", ":pairs")):
+        if node.tag not in _TAGS:
             self._add(line, key, "YAML tags (!name) are not used here")
             return None
         if isinstance(node, yaml.SequenceNode):
@@ -149,7 +170,7 @@ class _Reader:
         plain = node.value if quoted else plain_scalar(node.value)
         got = "nothing" if plain is None else f"'{_shown(node.value)}'" if isinstance(plain, str) else node.value
         self._document.places[key] = Place(key=key, line=line, got=got)
-        if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.endswith(":binary"):
+        if node.tag not in _TAGS:
             self._add(line, key, "YAML tags (!name) are not used here")
             return None
         if not isinstance(plain, str):
@@ -158,7 +179,8 @@ class _Reader:
         if text is not None and any("\ud800" <= letter <= "\udfff" for letter in text):
             self._add(line, key, "has characters that are no text (not UTF-8)")
             return None
-        return FromEnvironment.of(text, plain_scalar(text)) if text is not plain and text and not quoted else text
+        # Also where it was quoted: inside { } a ${VAR} must be.
+        return text if text is plain or text is None else FromEnvironment.of(text, plain_scalar(text))
 
     def _expand(self, text: str, key: Key, line: int) -> str | None:
         unset: list[str] = []

@@ -291,7 +291,10 @@ class _Loading:
             place = self._place(loc)
             stands = loc in self._places
             got = self._shown(place) if stands else ""
-            self._add(loc, sentence({**error, "loc": loc}, got, known_keys(model, error["loc"][:-1])))
+            known = known_keys(model, error["loc"][:-1])
+            if key and len(error["loc"]) == 1:
+                known = tuple(name for name in known if name not in NOT_IN_DEFAULTS)
+            self._add(loc, sentence({**error, "loc": loc}, got, known))
         return None
 
     def _place(self, key: Key) -> Place:

@@ -92,14 +92,16 @@ Point = tuple[Fraction, Fraction]
 """x, y as fractions of width and height, 0..1; 0, 0 is the upper left corner."""
 
 
+def _is_point(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and all(type(number) in (int, float) for number in value)
+
+
 def _points(value: Any) -> Any:
     """One sentence for a malformed polygon, in place of one for each of its parts."""
     if not isinstance(value, tuple):
         raise mistake("expected a polygon: a list of at least 3 points [x, y]")
-    if value and all(type(number) in (int, float) for number in value):
-        raise ValueError("expected a polygon, not a point: write a list of lists of points, [[[0, 0], [1, 0], [1, 1]]]")
     for index, point in enumerate(value):
-        if not (isinstance(point, tuple) and len(point) == 2 and all(type(n) in (int, float) for n in point)):
+        if not _is_point(point):
             raise mistake("expected a point [x, y]", index)
         if not all(0 <= number <= 1 for number in point):
             raise mistake("x and y are fractions of the picture's width and height, from 0 to 1", index)
@@ -111,7 +113,14 @@ def _points(value: Any) -> Any:
     return tuple((float(x), float(y)) for x, y in value)
 
 
+def _polygons(value: Any) -> Any:
+    if isinstance(value, tuple) and value and all(map(_is_point, value)):
+        raise mistake("expected a list of polygons: write one more pair of brackets around this one")
+    return value
+
+
 Polygon = Annotated[tuple[Point, ...], BeforeValidator(_points)]
+Polygons = Annotated[tuple[Polygon, ...], BeforeValidator(_polygons)]
 
 
 class Thresholds(Settings):
@@ -152,9 +161,9 @@ class Camera(Settings):
     """How RTSP carries the pictures."""
     fps: Annotated[float, Field(gt=0, le=120)] | None = None
     """Analysed frames per second; null: what the artefact was trained with."""
-    ignore: tuple[Polygon, ...] = ()
+    ignore: Polygons = ()
     """Parts of the picture that are not analysed: polygons of points [x, y] from 0 to 1."""
-    private: tuple[Polygon, ...] = ()
+    private: Polygons = ()
     """Parts of the picture that are never stored or shown."""
     thresholds: Annotated[Thresholds | None, BeforeValidator(_inherit)] = None
     """``inherit`` (or null): those of the artefact's card."""

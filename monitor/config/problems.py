@@ -46,7 +46,7 @@ def show_key(key: Key) -> str:
         if isinstance(part, int):
             shown += f"[{part}]"
         else:
-            shown += ("." if shown else "") + (part if _PLAIN_WORD.match(part) else "…")
+            shown += ("." if shown else "") + (part if _PLAIN_WORD.match(part) or part == "<<" else "…")
     return shown
 
 
@@ -89,7 +89,8 @@ def sentence(error: Mapping[str, Any], got: str, known: Iterable[str]) -> str:
     name = str(error["loc"][-1]) if error["loc"] else ""
     if kind == "extra_forbidden":
         return f"unknown key{did_you_mean(name, known) or '; known here: ' + ', '.join(known)}"
-    shown = f" (got {got})" if got else ""
+    hidden = not got or (got in ("a list", "a mapping") and not kind.endswith("_type"))
+    shown = "" if hidden else f" (got {got})"
     if kind in _LIMITS:
         words, limit = _LIMITS[kind]
         return words.format(f"{context[limit]:g}") + shown
@@ -102,7 +103,7 @@ def sentence(error: Mapping[str, Any], got: str, known: Iterable[str]) -> str:
         return f"{context['sentence']}{shown}"
     if kind in ("too_short", "string_too_short"):
         return "must not be empty"
-    if kind == "string_type" and got and not got.startswith(("'", "a ", "nothing")):
+    if kind == "string_type" and not got.startswith(("a ", "nothing")):
         return f"expected text{shown}: put quotes around it"
     if kind == "missing":
         return "missing"
