@@ -1,4 +1,7 @@
-"""The settings themselves: what stands in plant.yaml, with defaults, limits and what each key means."""
+"""The settings themselves: what stands in plant.yaml, with defaults, limits and what each key means.
+
+Longer than other files, so that everything a plant.yaml may say is on one page.
+"""
 
 from __future__ import annotations
 
