@@ -62,7 +62,7 @@ class ReaderSettings:
         """Of a configured camera; ``fps`` is what the artefact wants where the camera says nothing."""
         return cls(
             name=camera.name,
-            url=camera.url.secret,
+            url=camera.url.path if camera.url.scheme == "file" else camera.url.secret,
             transport=camera.transport,
             fps=camera.fps or fps,
             ignore=camera.ignore,
