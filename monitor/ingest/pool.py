@@ -117,7 +117,7 @@ class ReaderPool:
         self._queue: deque[Segment] = deque()
         self._changed = threading.Condition(threading.RLock())
         self._owners, self._lives = count(1), count(1)
-        self._short_lives = 0
+        self._short_lives = self._restarts = 0
         self._stopping = threading.Event()
 
     def __enter__(self) -> Self:
@@ -167,6 +167,16 @@ class ReaderPool:
                 for process in self._processes.values()
                 if not process.over
             }
+
+    @property
+    def waiting(self) -> int:
+        """Segments that wait to be taken."""
+        return len(self._queue)
+
+    @property
+    def restarts(self) -> int:
+        """How many reader processes ended unasked and were replaced."""
+        return self._restarts
 
     def save_evidence(self, request: EvidenceRequest) -> None:
         """Asynchronous; the result comes by ``on_evidence``, also where nothing can be saved."""
@@ -416,6 +426,7 @@ class ReaderPool:
         )
         for camera in lost:
             self.on_change(camera.settings.name)
+        self._restarts += 1
         self._wait_after(process)
         self._forget(process)
         while not self._stopping.is_set():
