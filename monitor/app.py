@@ -30,7 +30,9 @@ from monitor.alerting.mqtt import Publisher
 from monitor.alerting.outbox import Outbox
 from monitor.config import Mqtt, Plant
 from monitor.flow import FRAMES_PER_SEGMENT, BagScore, CameraStatus
-from monitor.ingest.pool import EvidenceRequest, EvidenceResult, ReaderPool, ReaderSettings
+from monitor.ingest.camera import ReaderSettings
+from monitor.ingest.pool import ReaderPool
+from monitor.ingest.wire import EvidenceRequest, EvidenceResult
 from monitor.observe import http
 from monitor.observe.health import Check, Heartbeats, watch_event_loop
 from monitor.observe.metrics import Metrics
@@ -85,8 +87,10 @@ class Monitor:
                 await self._build(tasks, stack)
                 await self._stopping.wait()
                 await self._drain()
-                for task in self._tasks:
+                for task in reversed(self._tasks):
+                    # One after the other: the publisher says good-bye before the embedded broker goes.
                     task.cancel()
+                    await asyncio.wait({task})
         except* Exception as group:
             raise _first(group) from None
         if self._failure is not None:
@@ -258,7 +262,7 @@ class Monitor:
             self.failed(error)
 
     def _request_evidence(self, wanted: EvidenceWanted) -> None:
-        folder = self._plant.evidence.folder
+        folder = self._plant.evidence.folder.absolute()
         self._pool.save_evidence(
             EvidenceRequest(
                 token=wanted.token,
@@ -367,8 +371,8 @@ class Monitor:
             mqtt_connected=self._publisher.connected,
             outbox_messages=len(self._outbox),
             outbox_durable=self._outbox.durable,
-            readers=self._pool.readers,
-            reader_restarts=self._pool.reader_restarts,
+            readers=len(self._pool.pids),
+            reader_restarts=self._pool.restarts,
         )
 
     def _readiness(self) -> tuple[Check, ...]:

@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--cameras", required=True, type=Path, metavar="FILE", help="the plant.yaml")
     run.add_argument("--print-config", action="store_true", help="print the settings, secrets hidden, and end")
     run.add_argument("--dry-run", action="store_true", help="do everything but speak MQTT")
-    _logging(run)
+    _logging(run, "info")
     run.set_defaults(command=_run)
 
     check = commands.add_parser("check", help="validate a plant.yaml and its artefact; every mistake at once")
@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--max-gap", type=int, help="bridged segments a bag (default: l/8)")
     replay.add_argument("--fps", type=float, help="analysed frames a second (default: the artefact's)")
     replay.add_argument("--no-pictures", action="store_true", help="write scores.csv only")
-    _logging(replay)
+    _logging(replay, "warning")
     replay.set_defaults(command=_replay)
 
     weights = commands.add_parser("weights", help="list, fetch, import or verify backbone weights")
@@ -101,8 +101,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _logging(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="info")
+def _logging(parser: argparse.ArgumentParser, level: str) -> None:
+    parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default=level)
     parser.add_argument("--log-format", choices=["text", "json"], default="text")
 
 
@@ -252,11 +252,12 @@ def _replay(arguments: argparse.Namespace) -> int:
         return USAGE
     from monitor import replay
 
+    mendable: tuple[type[Exception], ...] = (*_mendable(), OSError)
     try:
         replayed = replay.run(
             arguments.files, arguments.out, scoring, fps=arguments.fps, pictures=not arguments.no_pictures
         )
-    except (*_mendable(), OSError) as error:
+    except mendable as error:
         _say(f"vad-monitor replay: {error}")
         return RUNTIME
     for one in replayed:

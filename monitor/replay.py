@@ -12,9 +12,10 @@ from pathlib import Path
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from monitor.alerting import alarm
-from monitor.config import EvidenceSettings, Ingest, Scoring, StreamUrl, Thresholds
+from monitor.config import EvidenceSettings, Ingest, Scoring, Thresholds
 from monitor.flow import AlertKind, BagScore, Segment
-from monitor.ingest.pool import ReaderPool, ReaderSettings
+from monitor.ingest.camera import ReaderSettings
+from monitor.ingest.pool import ReaderPool
 from monitor.scoring.rings import open_rings
 from monitor.scoring.scorer import Scorer
 
@@ -113,13 +114,11 @@ def replay(
     card = rings.artefact.card
     by_name = {str(file): file for file in files}
     cameras = [
-        ReaderSettings.of_file(name, StreamUrl(file.resolve().as_uri()), fps or card.fps)
+        ReaderSettings(name=name, url=file.resolve().as_uri(), fps=fps or card.fps, frozen_after_s=None)
         for name, file in by_name.items()
     ]
-    # One reader process a core is enough: decoding is a small part of the work.
-    ingest = Ingest(cameras_per_process=max(1, -(-len(cameras) // 2)), slots_per_camera=4)
     with ReaderPool(
-        cameras, rings.backbone.preprocessing, ingest=ingest, evidence=EvidenceSettings(), live=False
+        cameras, rings.backbone.preprocessing, ingest=Ingest(), evidence=EvidenceSettings(), live=False
     ) as pool:
         collecting = _Collecting(pool=pool, open_files=set(by_name))
         scorer = Scorer(rings, collecting, collecting, batch_max=scoring.batch_max, deadline_s=scoring.batch_deadline_s)
@@ -188,21 +187,21 @@ def draw(path: Path, one: Replayed, thresholds: Thresholds) -> None:
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(9, 3.2), layout="constrained")
-    for label, pick, style in (
-        ("long term", lambda row: row.long_term, {"color": "#4477aa", "lw": 1, "alpha": 0.8}),
-        ("short term", lambda row: row.short_term, {"color": "#ccbb44", "lw": 1, "alpha": 0.9}),
-        ("score", lambda row: row.score, {"color": "#222222", "lw": 2}),
+    edges = [row.start_s for row in one.rows] + [one.rows[-1].end_s]
+    nothing = float("nan")
+    for label, values, colour, width in (
+        ("long term", [nothing if row.long_term is None else row.long_term for row in one.rows], "#4477aa", 1),
+        ("short term", [nothing if row.short_term is None else row.short_term for row in one.rows], "#ccbb44", 1),
+        ("score", [nothing if row.score is None else row.score for row in one.rows], "#222222", 2),
     ):
-        edges = [row.start_s for row in one.rows] + [one.rows[-1].end_s]
-        values = [float("nan") if pick(row) is None else pick(row) for row in one.rows]
-        axes.stairs(values, edges, baseline=None, label=label, **style)
+        axes.stairs(values, edges, baseline=None, label=label, color=colour, lw=width)
     for at, name in ((thresholds.raise_at, "raise"), (thresholds.clear_at, "clear")):
         axes.axhline(at, color="#aa3377", lw=1, ls="--" if name == "raise" else ":", label=f"{name} at {at:.2f}")
     for number, (start_s, end_s) in enumerate(alerts(one.rows, thresholds)):
         axes.axvspan(start_s, end_s, color="#ee6677", alpha=0.25, lw=0, label="alert" if number == 0 else None)
     for number, row in enumerate(row for row in one.rows if row.invalid is not None):
-        label = "not scored" if number == 0 else None
-        axes.axvspan(row.start_s, row.end_s, color="#bbbbbb", alpha=0.6, lw=0, label=label)
+        grey = {"color": "#bbbbbb", "alpha": 0.6, "lw": 0, "label": "not scored" if number == 0 else None}
+        axes.axvspan(row.start_s, row.end_s, **grey)
     axes.set(xlabel="seconds", ylabel="score", ylim=(0, 1), title=one.file.name)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     figure.savefig(path, dpi=110)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from monitor.alerting.contract import AlarmState
 from monitor.config import Camera, Thresholds
 from monitor.flow import FRAMES_PER_SEGMENT, BagScore, CameraStatus
-from monitor.ingest.pool import CameraHealth
+from monitor.ingest.wire import CameraHealth
 from monitor.observe.scored import InvalidShare, Tally
 from monitor.observe.series import CameraFigures
 from monitor.observe.status import Facts, camera_status
@@ -124,7 +124,7 @@ class Watch:
                 segments_held=0,
                 segments_needed=self._bags.length,
             )
-        watched.invalid.add(now_s, health.segments, sum(health.invalid.values()))
+        watched.invalid.add(now_s, _made(health), sum(health.invalid.values()))
         return Facts(
             enabled=camera.enabled,
             armed=armed,
@@ -174,7 +174,7 @@ def _with_health(figures: CameraFigures, health: CameraHealth, wall_offset_s: fl
     return replace(
         figures,
         frames_decoded=health.frames_decoded,
-        segments=health.segments,
+        segments=_made(health),
         segments_dropped=health.dropped,
         segments_invalid=health.invalid,
         decode_errors=health.decode_errors,
@@ -183,3 +183,8 @@ def _with_health(figures: CameraFigures, health: CameraHealth, wall_offset_s: fl
         last_frame_wall_s=None if last_s is None else last_s + wall_offset_s,
         evidence_held_s=health.recorder_s,
     )
+
+
+def _made(health: CameraHealth) -> int:
+    """Every segment the camera's stream made: handed over, invalid, or dropped for want of a slot."""
+    return health.segments + sum(health.invalid.values()) + health.dropped.get("no_slot", 0)
