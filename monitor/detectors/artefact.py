@@ -11,11 +11,9 @@ Shape suffixes: N segments, D dimensions of the backbone's feature.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pydantic
 import safetensors
@@ -27,7 +25,7 @@ from monitor.detectors.card import ArtefactError, Card, DetectorCard
 from monitor.detectors.detector import Detector, make
 from monitor.detectors.ensemble import Ensemble
 
-__all__ = ["Artefact", "ArtefactError", "Card", "Standardisation", "load", "read_card", "resolve", "save"]
+__all__ = ["Artefact", "ArtefactError", "Card", "Standardisation", "load", "read_card", "resolve", "save", "verify"]
 
 SHIPPED = Path(__file__).resolve().parent.parent / "artefacts"
 
@@ -121,6 +119,11 @@ def load(name_or_path: str | Path, device: torch.device | str = "cpu") -> Artefa
             f"{len(standardise.mean_D)} → {standardise.dimensions}"
         )
     return Artefact(card=card, standardise=standardise.to(device), ensemble=ensemble.to(device), folder=folder)
+
+
+def verify(name_or_path: str | Path) -> Card:
+    """Loads an artefact as far as it takes to know that it is whole; ArtefactError says what is wrong."""
+    return load(name_or_path).card
 
 
 def save(folder: Path, card: Card, standardise: Standardisation, ensemble: Ensemble, *, half: bool = True) -> Card:
@@ -225,10 +228,11 @@ def _ensemble(card: Card, tensors: dict[str, Tensor]) -> Ensemble:
 
 def _problems(fault: pydantic.ValidationError) -> str:
     """What is wrong with a card, all at once: ``fps: input should be greater than 0; stride: …``."""
-    said: list[dict[str, Any]] = json.loads(fault.json(include_url=False, include_input=False))
     parts = []
-    for problem in said:
-        where = ".".join(str(step) for step in problem["loc"])
+    for problem in fault.errors(include_url=False, include_input=False):
+        # Settings shared with plant.yaml say in their context which key below the place is wrong.
+        place = (*problem["loc"], *problem.get("ctx", {}).get("at", ()))
+        where = ".".join(str(step) for step in place)
         what = str(problem["msg"]).removeprefix("Value error, ")
         parts.append(f"{where}: {what}" if where else what)
     return "; ".join(parts)

@@ -117,8 +117,6 @@ class Card(Part):
             raise ValueError(f"stride {self.stride} is more than the bag's length {self.length}")
         if self.delay > self.length - self.stride:
             raise ValueError(f"delay {self.delay} is more than length − stride = {self.length - self.stride}")
-        if self.thresholds.clear_at > self.thresholds.raise_at:
-            raise ValueError("thresholds: clear_at is above raise_at")
         names = [detector.name for detector in self.detectors]
         if len(set(names)) < len(names):
             raise ValueError(f"two detectors have the same name: {', '.join(names)}")

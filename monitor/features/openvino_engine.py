@@ -39,6 +39,8 @@ class OpenVino(Encoder):
         super().__init__(recipe, fingerprint, torch.device("cpu"))
         openvino = import_silently()
         core = openvino.Core()
+        # A graph mapped from its file would change under a running monitor when somebody damages the file.
+        core.set_property({"ENABLE_MMAP": False})
         settings = {
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": "1",
@@ -46,7 +48,8 @@ class OpenVino(Encoder):
             # On a CPU that has bfloat16 the plugin would use it, and features would depend on the machine.
             "INFERENCE_PRECISION_HINT": "f32",
         }
-        kept = None if folder is None else folder / f"{fingerprint[:24]}-{openvino.__version__}.xml"
+        release = openvino.__version__.split("-")[0]
+        kept = None if folder is None else folder / f"{recipe.name}-{fingerprint[:16]}-{release}.xml"
         graph = _read(core, kept)
         if graph is None:
             graph = _convert(openvino, module, recipe)

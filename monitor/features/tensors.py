@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -59,7 +60,10 @@ def read_safetensors(path: Path) -> State:
 
 def read_foreign(path: Path) -> State:
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # torch warns of pickle protocols that it may not read; if it does not, it raises.
+            warnings.simplefilter("ignore")
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as fault:
         raise WeightsError(
             f"{path} holds more than tensors (or is no PyTorch file) and was not read: "

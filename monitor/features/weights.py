@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -206,7 +205,7 @@ def read_record(name: str) -> Record | None:
     path = weights_folder() / f"{name}.json"
     try:
         return Record(**json.loads(path.read_text()))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, TypeError) as fault:
         raise WeightsError(f"{path} is damaged ({fault}); delete it and fetch the weights again") from fault
@@ -247,17 +246,16 @@ def _packaged(name: str, where: str) -> Path:
 
 
 def _load_path(name: str, path: Path) -> State:
-    """A file of the caller's: safetensors as it is, a foreign file by way of the cache, read once."""
+    """A file of the caller's: safetensors as it is; a foreign file is taken in, and read as safetensors after."""
     if path.suffix == ".safetensors":
         return read_safetensors(path)
-    digest = file_sha256(path)
-    kept = weights_folder() / f"{name}-{digest[:16]}.safetensors"
     record = read_record(name)
-    if record is not None and record.sha256 == digest and kept.is_file():
+    try:
+        if record is None or record.sha256 != file_sha256(path):
+            record = take_in(name, path)
         return _load_kept(record)
-    state = read(path)
-    _must_fit(name, state, path)
-    return state
+    except OSError:
+        return read(path)
 
 
 def _load_kept(record: Record) -> State:
@@ -301,9 +299,7 @@ def _keep(name: str, state: State, origin: str, sha256: str, trust: Trust) -> Re
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside ``path`` that becomes it, whole, at the end: nobody ever sees half a file."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(descriptor)
-    part = Path(name)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield part
         part.replace(path)
