@@ -9,11 +9,12 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import av
 import av.error
+import av.logging
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
@@ -142,6 +143,9 @@ class Stream:
         self._distrusted = 0
         self.decode_errors = 0
         video.codec_context.thread_count = 1
+        if self.codec == "mjpeg":
+            # Else broken JPEGs are shown, grey from the break on, and not flagged.
+            video.codec_context.options = {"err_detect": "explode"}
 
     def __enter__(self) -> Stream:
         return self
@@ -171,17 +175,28 @@ class Stream:
     def audio(self) -> av.AudioStream | None:
         return next(iter(self._container.streams.audio), None) if self._settings.audio else None
 
-    def packets(self) -> Iterator[Packet]:
+    def packets(self) -> Iterator[Packet[Any]]:
         """Packets of all asked streams; the last ones, of size 0, make the decoder give what it still holds.
 
-        Raises StreamFault where the stream breaks. The end of a stream is no exception here: the iterator ends.
+        Raises StreamFault where the stream breaks. The end of a stream is no exception: the iterator ends.
         """
-        try:
-            yield from self._container.demux()
-        except (av.error.FFmpegError, OSError, RuntimeError, ValueError) as error:
-            raise fault_of(error, self._settings, opening=False) from None
+        with av.logging.Capture() as logs:
+            try:
+                for packet in self._container.demux():
+                    self._look_for_loss(logs)
+                    yield packet
+            except (av.error.FFmpegError, OSError, RuntimeError, ValueError) as error:
+                raise fault_of(error, self._settings, opening=False) from None
 
-    def decode(self, packet: Packet) -> list[Decoded]:
+    def _look_for_loss(self, logs: list[tuple[int, str, str]]) -> None:
+        """Where a whole frame was lost on the way (UDP), decoders go on with the wrong reference and flag nothing;
+        only libav's log tells (worker.py switches it on)."""
+        if logs:
+            if any("missed" in message and name == "rtsp" for _, name, message in logs):
+                self._error()
+            logs.clear()
+
+    def decode(self, packet: Packet[Any]) -> list[Decoded]:
         """The frames that this packet of the video stream brings to light; corrupt ones are marked, never raised."""
         if packet.size and (packet.is_corrupt or packet.is_discard):
             self._error()
@@ -199,7 +214,7 @@ class Stream:
         self.decode_errors += 1
         self._distrusted = DISTRUST_FRAMES
 
-    def _judge(self, frame: VideoFrame, packet: Packet) -> Decoded:
+    def _judge(self, frame: VideoFrame, packet: Packet[Any]) -> Decoded:
         if frame.is_corrupt:
             self._error()
         elif frame.key_frame:

@@ -67,6 +67,8 @@ class Cutter:
     def push(self, decoded: Decoded, captured_s: float, captured_wall_s: float) -> Iterator[Cut]:
         arrival = Arrival(stamp_s=decoded.stamp_s, captured_s=captured_s, captured_wall_s=captured_wall_s)
         events = self.segmenter.push(arrival, decoded.fault)
+        if decoded.frame.key_frame:
+            self._freeze.key()
         yield from self._follow(events, decoded.frame, captured_s)
         self._before = decoded.frame
 

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -61,7 +61,9 @@ class _Camera:
     placed: Placed | None = None
     last: Resume | None = None
     suspected_s: list[float] = field(default_factory=list)
+    group: int | None = None
     alone: bool = False
+    """Nobody else may join its group."""
     done: bool = False
     """A file that was read to its end."""
 
@@ -116,7 +118,7 @@ class ReaderPool:
         self._pending: dict[str, tuple[EvidenceRequest, int]] = {}
         self._queue: deque[Segment] = deque()
         self._changed = threading.Condition(threading.RLock())
-        self._owners, self._lives = count(1), count(1)
+        self._owners, self._lives, self._groups = count(1), count(1), count(1)
         self._short_lives = self._restarts = 0
         self._stopping = threading.Event()
 
@@ -238,35 +240,37 @@ class ReaderPool:
         """Gives every camera that has no reader one, as far as there is room."""
         for camera in self._cameras.values():
             if camera.placed is None and not camera.done and not self._stopping.is_set():
-                process = self._room_for(camera)
-                if process is None:
-                    return
-                self._begin(camera, process)
+                camera.group = self._group_of(camera)
+                if camera.group is not None:
+                    self._begin(camera, camera.group)
 
-    def _room_for(self, camera: _Camera) -> ReaderProcess | None:
-        alive = [process for process in self._processes.values() if not (process.over or process.idle)]
-        if not camera.alone:
-            for process in alive:
-                busy = sum(not placed.leaving for placed in process.lives.values())
-                if not process.alone and busy < self._per_process:
-                    return process
-        if self._most_processes is not None and len(alive) >= self._most_processes:
+    def _group_of(self, camera: _Camera) -> int | None:
+        """Cameras of a group share a process, also the one that replaces it; None: there is no room now."""
+        if camera.group is not None:
+            return camera.group
+        sizes = Counter(other.group for other in self._cameras.values() if other.group is not None)
+        alone = {other.group for other in self._cameras.values() if other.alone}
+        for group, size in sorted(sizes.items()):
+            if size < self._per_process and group not in alone:
+                return group
+        if self._most_processes is not None and len(sizes) >= self._most_processes:
             return None
-        process = ReaderProcess(
-            next(self._owners), self._hello, alone=camera.alone, report=self._on_report, ended=self._on_end
-        )
-        self._processes[process.owner] = process
-        return process
+        return next(self._groups)
 
-    def _begin(self, camera: _Camera, process: ReaderProcess) -> None:
-        placed = process.place(next(self._lives), camera.settings, self._slots_per_camera)
-        if placed is None:  # all its slots are still on the way: a process of its own
-            process = ReaderProcess(
-                next(self._owners), self._hello, alone=False, report=self._on_report, ended=self._on_end
-            )
+    def _begin(self, camera: _Camera, group: int) -> None:
+        """In the group's process or, where it has none (or none with slots to spare), in a new one."""
+        placed: Placed | None = None
+        life = next(self._lives)
+        for process in reversed(list(self._processes.values())):
+            if process.group == group and not (process.over or process.idle):
+                placed = process.place(life, camera.settings, self._slots_per_camera)
+                break
+        if placed is None:
+            process = ReaderProcess(next(self._owners), group, self._hello, report=self._on_report, ended=self._on_end)
             self._processes[process.owner] = process
-            placed = process.place(next(self._lives), camera.settings, self._slots_per_camera)
-            assert placed is not None  # noqa: S101 - a fresh process has room
+            placed = process.place(life, camera.settings, self._slots_per_camera)
+        if placed is None:
+            raise RuntimeError("a fresh reader process has no room for a camera")
         camera.process, camera.placed, camera.now = process, placed, CameraHealth()
         process.send(
             Add(
@@ -356,7 +360,8 @@ class ReaderPool:
                 self.release([segment])  # a file that is read again because its process died
                 return
             camera.last = Resume(number=piece.number, end_s=piece.end_s, captured_s=piece.captured_s)
-            camera.done = ready.last
+            if ready.last:
+                camera.done, camera.group = True, None
             self._queue.append(segment)
             self._drop_oldest(camera, known[1], process)
             self._changed.notify_all()
@@ -454,12 +459,13 @@ class ReaderPool:
                 self._give_up(camera)
             elif not camera.alone:
                 camera.alone = True
+                camera.group = next(self._groups)
                 log.warning("camera '%s' ended its reader process twice: it gets one of its own", name)
 
     def _give_up(self, camera: _Camera) -> None:
         """A file that twice took its process along is at its end."""
         last = camera.last or Resume(number=-1, end_s=0.0, captured_s=0.0)
-        camera.done = True
+        camera.done, camera.group = True, None
         camera.now = replace(camera.now, link="ended", fault="reading it crashed the reader process twice")
         self._queue.append(
             Segment(

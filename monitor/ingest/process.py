@@ -54,14 +54,14 @@ class ReaderProcess:
     def __init__(
         self,
         owner: int,
+        group: int,
         hello: Hello,
         *,
-        alone: bool,
         report: Callable[[ReaderProcess, Report], None],
         ended: Callable[[ReaderProcess], None],
     ) -> None:
         self.owner = owner
-        self.alone = alone
+        self.group = group
         self.lives: dict[int, Placed] = {}
         self.blamed: set[str] = set()
         """Names of the cameras that likely caused its end."""

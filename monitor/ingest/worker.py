@@ -5,6 +5,7 @@ It ignores SIGINT and SIGTERM and ends when the pipe closes: the monitor decides
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -44,6 +45,7 @@ from monitor.ingest.wire import (
 
 REPORT_S = 0.5
 """How often counters are told; changes of the link are told at once."""
+FREE_S = 0.05
 CLOSE_S = 1.0
 """How long the end waits for threads that are inside libav: closing the process frees everything they hold."""
 
@@ -112,9 +114,12 @@ class Life:
         """A free slot; none is None for a live camera, while a file waits for one."""
         with self._freed:
             while not self._free:
-                if self._live or self.reader.stopped:
+                if self.reader.stopped:
                     return None
-                self._freed.wait()
+                # The monitor frees the oldest segment's slot when it hears of the newest: that takes a moment, which
+                # frames that come in a burst would not leave it.
+                if not self._freed.wait(FREE_S if self._live else None) and self._live:
+                    return None
             index = self._free.popleft()
         return Slot(pictures=self._memory.pictures(index), index=index)
 
@@ -221,7 +226,10 @@ def main() -> None:
     """``python -m monitor.ingest.worker PIPE_FD MEMORY_FD``: started by the pool only."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    av.logging.set_level(None)  # libav's own log would hold addresses with passwords
+    # libav's log tells of lost packets (camera.py reads it), but holds addresses with passwords: it goes nowhere else.
+    av.logging.set_level(av.logging.WARNING)
+    av.logging.set_skip_repeated(False)
+    logging.disable()
     worker: Worker | None = None
 
     def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
