@@ -10,7 +10,8 @@ The order of an alert's life, which subscribers may rely on:
    ``evidence_wait_s`` after the post-roll, and not when the camera's next alarm, a camera's end or the
    monitor's end comes first. The times inside ``ended`` are those of the decision, not of the wait.
 
-Every method may be called from any thread and may wait for the disk.
+Every method may be called from any thread and may wait for the disk. (Longer than a file should be: these are
+the rules of one lock, and of who is told what before whom; taken apart they could not be checked by reading.)
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from amqtt.session import Session
 log = logging.getLogger(__name__)
 
 _NOISY = ("amqtt", "transitions")
-"""amqtt logs every connection and packet, and port scans as warnings."""
+"""amqtt logs every connection and packet, and port scans as errors."""
 _MOST_CONNECTIONS = 100
 _STOP_S = 5.0
 
@@ -72,7 +72,7 @@ class EmbeddedBroker:
 
     async def __aenter__(self) -> EmbeddedBroker:
         for name in _NOISY:
-            logging.getLogger(name).setLevel(logging.ERROR)
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         config = BrokerConfig(
             listeners={"default": ListenerConfig(type=ListenerType.EXTERNAL)},
             plugins={f"{UsersPlugin.__module__}.{UsersPlugin.__name__}": {"users": self._users}},

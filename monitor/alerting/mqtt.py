@@ -13,7 +13,8 @@ import json
 import logging
 import random
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
 
 import aiomqtt
 from aiomqtt.exceptions import MqttConnectError
@@ -35,13 +36,15 @@ from monitor.config import Mqtt
 from monitor.flow import BagScore, CameraStatus
 
 log = logging.getLogger(__name__)
+_wire = log.getChild("wire")
+_wire.setLevel(logging.CRITICAL)  # what paho and aiomqtt warn of, we say in our own words
 
 _SHORT_S = 5.0
 """A connection that ends sooner than this, again and again, hints at a second client with our id."""
 _GOOD_BYE_S = 2.0
 _CONNECT_S = 6.0
 """paho gives up connecting after 5 s."""
-_TOGETHER = 8
+_AT_ONCE = 8
 """Retained messages on their way at once; aiomqtt warns above ten."""
 
 
@@ -184,10 +187,6 @@ class Publisher:
         while True:
             began_s, acknowledged = self._clock(), self.published
             worked, fault = await self._run_once()
-            # A task group that fails while it is cancelled swallows the cancellation.
-            me = asyncio.current_task()
-            if me is not None and me.cancelling():
-                raise asyncio.CancelledError
             if worked and (self._clock() - began_s > _SHORT_S or self.published > acknowledged):
                 failures = short = 0
             short += worked
@@ -205,6 +204,7 @@ class Publisher:
         longer."""
         try:
             async with asyncio.timeout(timeout_s):
+                await asyncio.sleep(0)  # what other threads have just told us is still on its way
                 while not self.connected or len(self._outbox) > 0 or self._stale_topics():
                     await asyncio.sleep(0.02)
         except TimeoutError:
@@ -213,32 +213,30 @@ class Publisher:
 
     async def _run_once(self) -> tuple[bool, str]:
         """One connection until it breaks: whether it ever worked, and why it ended."""
-        fault = "ended"
-        worked = False
-        client = None
+        connected_s = self._wall()
         try:
-            connected_s = self._wall()
             client = await self._connect(connected_s)
+        except (aiomqtt.MqttError, OSError) as fault:
+            return False, self._sentence(fault, worked=False)
+        try:
             self._told.clear()
             self._scores.clear()  # of before the connection: nobody wants old news at once
-            try:
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._watch(client), name="mqtt watch")
-                    await self._online(client, connected_s)
-                    self.connected, self.fault, worked = True, None, True
-                    log.info("%s: connected, %d alerts waiting", self.name, len(self._outbox))
-                    for job in (self._send_alerts, self._send_retained, self._send_scores):
-                        group.create_task(job(client), name=f"mqtt {job.__name__}")
-            except asyncio.CancelledError:
-                await self._good_bye(client, connected_s)
-                raise
-        except* (aiomqtt.MqttError, OSError) as faults:
-            fault = self._sentence(_first(faults), worked)
+            await _together(self._watch(client), self._work(client, connected_s))
+            raise aiomqtt.MqttError("ended")  # neither returns
+        except (aiomqtt.MqttError, OSError) as fault:
+            return self.connected, self._sentence(fault, worked=self.connected)
+        except asyncio.CancelledError:
+            await self._good_bye(client, connected_s)
+            raise
         finally:
             self.connected = False
-            if client is not None:
-                await self._close(client)
-        return worked, fault
+            await self._close(client)
+
+    async def _work(self, client: aiomqtt.Client, connected_s: float) -> None:
+        await self._online(client, connected_s)
+        self.connected, self.fault = True, None
+        log.info("%s: connected, %d alerts waiting", self.name, len(self._outbox))
+        await _together(self._send_alerts(client), self._send_retained(client), self._send_scores(client))
 
     def _client(self, connected_s: float) -> aiomqtt.Client:
         will = availability_payload(self._topics.site, "offline", "connection lost", connected_s, self._version)
@@ -251,6 +249,7 @@ class Publisher:
             clean_session=True,
             keepalive=self._settings.keepalive_s,
             timeout=self._timeout_s,
+            logger=_wire,
             will=aiomqtt.Will(self._topics.availability, json.dumps(will), qos=1, retain=True),
             tls_context=tls_context(self._settings),
         )
@@ -270,12 +269,17 @@ class Publisher:
         return client
 
     async def _close(self, client: aiomqtt.Client) -> None:
+        """Ends the connection as politely as ``_GOOD_BYE_S`` allows; what the broker says to that is not asked.
+
+        In a task of its own: asyncio.wait_for, which aiomqtt uses, may swallow a cancellation in Python 3.11.
+        """
+        closing = asyncio.ensure_future(client.__aexit__(None, None, None))
         try:
-            async with asyncio.timeout(_GOOD_BYE_S):
-                await client.__aexit__(None, None, None)
-        except (aiomqtt.MqttError, OSError):
-            pass  # TimeoutError is an OSError: the connection is of no use any more either way
-        _cut(client)
+            await asyncio.wait({closing}, timeout=_GOOD_BYE_S)
+        finally:
+            closing.cancel()
+            _cut(client)
+        await asyncio.gather(closing, return_exceptions=True)
 
     async def _online(self, client: aiomqtt.Client, connected_s: float) -> None:
         await asyncio.to_thread(self._outbox.remember_retained, [self._topics.availability])
@@ -328,10 +332,8 @@ class Publisher:
                 continue
             new = [topic for topic in stale if self._retained[topic] is not None]
             await asyncio.to_thread(self._outbox.remember_retained, new)
-            for start in range(0, len(stale), _TOGETHER):
-                async with asyncio.TaskGroup() as group:
-                    for topic in stale[start : start + _TOGETHER]:
-                        group.create_task(self._send_one(client, topic), name="mqtt retained")
+            for start in range(0, len(stale), _AT_ONCE):
+                await _together(*(self._send_one(client, topic) for topic in stale[start : start + _AT_ONCE]))
 
     async def _send_one(self, client: aiomqtt.Client, topic: str) -> None:
         payload = self._retained.get(topic)
@@ -382,6 +384,8 @@ _ADVICE = (
     ("ame resolution", "the name cannot be looked up: check mqtt.host and the name server"),
     ("CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted: check mqtt.ca_file and mqtt.host"),
     ("WRONG_VERSION_NUMBER", "it does not speak TLS on this port: check mqtt.tls and mqtt.port"),
+    ("reset by peer", "it hangs up at once: check mqtt.port and mqtt.tls"),
+    ("EOF occurred", "it hangs up at once: check mqtt.port and mqtt.tls"),
     ("timed out", "it does not answer: check mqtt.port, mqtt.tls, and whether it wants a client certificate"),
 )
 
@@ -390,17 +394,29 @@ class TlsError(OSError):
     """A certificate or key file of ours that cannot be used."""
 
 
-def tls_context(settings: Mqtt) -> ssl.SSLContext | None:
-    """None without TLS. Broker and host name are always verified; read anew at each connection, for
-    certificates end.
+class _TlsContext(ssl.SSLContext):
+    """Remembers the socket it wrapped: paho forgets, and does not close, one whose handshake failed."""
 
-    Raises TlsError with a sentence.
+    wrapped: ssl.SSLSocket | None = None
+
+    def wrap_socket(self, *arguments: Any, **named: Any) -> ssl.SSLSocket:
+        self.wrapped = super().wrap_socket(*arguments, **named)
+        return self.wrapped
+
+
+def tls_context(settings: Mqtt) -> ssl.SSLContext | None:
+    """None without TLS. The broker's certificate and name are always verified; files are read anew at each
+    connection, for certificates end. Raises TlsError with a sentence.
     """
     if not (settings.tls or settings.ca_file or settings.cert_file):
         return None
+    context = _TlsContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies, and checks the name
     name, path = "ca_file", settings.ca_file
     try:
-        context = ssl.create_default_context(cafile=None if path is None else str(path))
+        if settings.ca_file is None:
+            context.load_default_certs()
+        else:
+            context.load_verify_locations(settings.ca_file)
         if settings.cert_file is not None:
             name, path = "cert_file", settings.cert_file
             # An encrypted key would ask at the terminal: an empty pass phrase fails instead.
@@ -417,11 +433,26 @@ def _plain(password: object) -> str | None:
     return None if password is None else str(reveal() if reveal is not None else password)
 
 
-def _first(group: BaseExceptionGroup[Exception]) -> BaseException:
-    inner: BaseException = group
-    while isinstance(inner, BaseExceptionGroup):
-        inner = inner.exceptions[0]
-    return inner
+async def _together(*jobs: Coroutine[Any, Any, None]) -> None:
+    """Runs jobs until all are done or one fails; then the others are cancelled and its error raised as it is.
+
+    Not a TaskGroup: up to Python 3.12 that leaves its own request to cancel on the task around it, which
+    then cannot be told from a request of somebody else.
+    """
+    tasks = [asyncio.create_task(job, name="mqtt") for job in jobs]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+    finally:
+        # More than once: asyncio.wait_for, which aiomqtt uses, may swallow a cancellation in Python 3.11.
+        while late := [task for task in tasks if not task.done()]:
+            for task in late:
+                task.cancel()
+            await asyncio.wait(late, timeout=0.1)
+        for task in tasks:
+            if not task.cancelled():
+                task.exception()  # seen
 
 
 def _cut(client: aiomqtt.Client) -> None:
@@ -430,6 +461,9 @@ def _cut(client: aiomqtt.Client) -> None:
     aiomqtt 2.5.1 leaves the socket and its task behind when the CONNACK never comes or the DISCONNECT
     cannot be written (a broker that hangs). There is no public way to it.
     """
+    context = client._client._ssl_context
+    if isinstance(context, _TlsContext) and context.wrapped is not None and client._client.socket() is None:
+        context.wrapped.close()
     left = client._client.socket()
     if left is not None and left.fileno() >= 0:
         loop = asyncio.get_running_loop()

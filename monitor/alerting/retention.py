@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import re
 import stat
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,13 +40,21 @@ class _Proof:
     newest_s: float
 
 
-def sweep(folder: Path, *, keep_days: float, keep_mb: float, wall_s: float, writing: Collection[str] = ()) -> Swept:
+def sweep(
+    folder: Path,
+    keep_days: float,
+    keep_mb: float,
+    *,
+    wall: Callable[[], float] = time.time,
+    writing: Collection[str] = (),
+) -> Swept:
     """Deletes evidence older than ``keep_days``, then the oldest until ``keep_mb`` (10^6 bytes) are not
     exceeded.
 
-    ``wall_s`` is time.time(). ``writing``: paths relative to ``folder`` that are being written now; they
-    and their siblings stay. Blocks on the disk. Files that cannot be deleted are logged and stay.
+    ``writing``: paths relative to ``folder`` that are being written now; they and their siblings stay.
+    Blocks on the disk. Files that cannot be deleted are logged and stay.
     """
+    wall_s = wall()
     busy = {str(Path(path).with_suffix("")) for path in writing}
     proofs = sorted(_proofs(folder).items(), key=lambda item: item[1].newest_s)
     total = sum(proof.size for _, proof in proofs)

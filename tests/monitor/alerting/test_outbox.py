@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import sqlite3
 import stat
 import subprocess
@@ -174,14 +173,6 @@ def test_a_full_disk_costs_no_alert_and_the_disk_is_used_again_when_it_has_room(
     with opened(path) as box:
         assert box.open_alarms() == {"gate": "second", "yard": "third"}
         assert ids(box) == ["big", "a3"]
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
-def test_a_folder_that_cannot_be_written_is_no_crash(tmp_path: Path) -> None:
-    locked = tmp_path / "locked"
-    locked.mkdir(mode=0o500)
-    with opened(locked / "state" / "outbox.sqlite") as box:
-        assert not box.durable
 
 
 def test_a_state_folder_that_is_a_file_is_no_crash_and_is_used_once_it_is_right(tmp_path: Path, path: Path) -> None:
