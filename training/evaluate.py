@@ -136,10 +136,7 @@ def read_replay(
             if segment in found[row["file"]]:
                 raise ValueError(f"{table}: segment {segment} of {row['file']} is scored twice")
             found[row["file"]][segment] = float(row[column])
-    return {
-        file: np.array([scores[number] for number in sorted(scores)])
-        for file, scores in sorted(found.items())
-    }
+    return {file: np.array([scores[number] for number in sorted(scores)]) for file, scores in sorted(found.items())}
 
 
 def replayed(

@@ -13,9 +13,7 @@ def test_a_list_is_read_by_its_columns(tmp_path: Path) -> None:
     listing = tmp_path / "clips.csv"
     listing.write_text("scene,label,path,fold,duration_s\ngate,1,set/abnormal/a.mp4,3,2.5\n")
     assert catalogue.read(listing) == (
-        catalogue.Video(
-            id="set/abnormal/a", path="set/abnormal/a.mp4", label=1, scene="gate", fold=3, duration_s=2.5
-        ),
+        catalogue.Video(id="set/abnormal/a", path="set/abnormal/a.mp4", label=1, scene="gate", fold=3, duration_s=2.5),
     )
 
 

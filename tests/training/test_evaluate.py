@@ -34,9 +34,7 @@ def test_an_auc_of_one_class_is_refused() -> None:
 
 
 def clips() -> tuple[Video, ...]:
-    return tuple(
-        Video(id=f"a/{k}", path=f"a/{k}.mp4", label=k % 2, scene=f"s{k // 4}", fold=k // 8) for k in range(16)
-    )
+    return tuple(Video(id=f"a/{k}", path=f"a/{k}.mp4", label=k % 2, scene=f"s{k // 4}", fold=k // 8) for k in range(16))
 
 
 def test_scores_that_part_the_classes_have_an_interval_of_one() -> None:

@@ -55,9 +55,7 @@ def test_the_short_term_loss_equals_eq_2_written_as_loops(
         [torch.from_numpy(weight) for weight in weights],
         losses.ShortTermLoss(pairing=pairing, norm=norm),
     )
-    assert ours.item() == pytest.approx(
-        literal_short_term(abnormal, normal, weights, pairing, norm), rel=1e-12
-    )
+    assert ours.item() == pytest.approx(literal_short_term(abnormal, normal, weights, pairing, norm), rel=1e-12)
 
 
 def test_the_constants_of_eq_2_are_the_papers() -> None:

@@ -1,0 +1,98 @@
+"""vad-train: extract features, judge a recipe, train the default artefact, evaluate a replay."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit codes: 0 done, 1 a person's mistake said in a sentence, 2 usage."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    asked = _parser().parse_args(given)
+    asked.command_line = shlex.join(["vad-train", *given])
+    try:
+        asked.run(asked)
+    except (ValueError, RuntimeError, OSError) as mistake:
+        sys.stderr.write(f"vad-train: {mistake}\n")
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="vad-train", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, about: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=about, description=about)
+        made.add_argument("--data", type=Path, required=True, help="folder of data sets, each with a clips.csv")
+        made.add_argument("--sets", default="industrial,fights", help="data sets, by comma (%(default)s)")
+        return made
+
+    def with_features(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        made.add_argument("--features", type=Path, default=Path("features"), help="where features are kept")
+        made.add_argument("--seeds", type=int, default=3, help="how many seeds (%(default)s)")
+        return made
+
+    extract = command("extract", "make and keep the features of data sets")
+    extract.add_argument("--features", type=Path, default=Path("features"), help="where features are kept")
+    extract.add_argument("--backbone", default="effnet_lite0")
+    extract.add_argument("--device", default="cpu")
+    extract.add_argument("--fps", type=float, default=15.0, help="analysed frames a second (%(default)s)")
+    extract.set_defaults(run=_extract)
+
+    default = with_features(command("default", "train the default artefact: features, folds, floors, export"))
+    default.add_argument("--out", type=Path, required=True, help="folder of the artefact")
+    default.add_argument("--device", default="cpu")
+    default.set_defaults(run=_default)
+
+    evaluate = command("evaluate", "clip AUC of a table that `vad-monitor replay` wrote")
+    evaluate.add_argument("--replay", type=Path, required=True, help="its CSV: file,segment,...,score,...")
+    evaluate.set_defaults(run=_evaluate)
+    return parser
+
+
+def _extract(asked: argparse.Namespace) -> None:
+    from monitor.features import backbone
+    from training import catalogue, extract
+
+    videos = catalogue.local(asked.data, asked.sets.split(","))
+    made = extract.extract(
+        videos, asked.data, asked.features, backbone.create(asked.backbone, asked.device), asked.fps, mirrored=True
+    )
+    sys.stdout.write(f"{len(made)} videos, {sum(map(len, made.values()))} segments in {asked.features}\n")
+
+
+def _default(asked: argparse.Namespace) -> None:
+    from monitor.features import backbone
+    from training import catalogue, default, extract, report
+
+    videos = catalogue.local(asked.data, asked.sets.split(","))
+    encoder = backbone.create(default.BACKBONE, asked.device)
+    features = extract.extract(videos, asked.data, asked.features, encoder, default.RECIPE.fps, mirrored=True)
+    card, table = default.make(
+        asked.out, videos, (), features, encoder, seeds=range(asked.seeds), command=asked.command_line
+    )
+    sys.stdout.write(report.text(table) + "\n\n")
+    sys.stdout.write(f"thresholds {card.thresholds}\n{json.dumps(card.metrics['at_thresholds'], indent=1)}\n")
+    sys.stdout.write(f"artefact in {asked.out}\n")
+
+
+def _evaluate(asked: argparse.Namespace) -> None:
+    from training import catalogue, evaluate, report
+
+    videos = catalogue.local(asked.data, asked.sets.split(","))
+    scores = evaluate.replayed(videos, evaluate.read_replay(asked.replay))
+    table = {}
+    for source in asked.sets.split(","):
+        here = [index for index, video in enumerate(videos) if video.source == source]
+        table[source] = {"replay": report.row([videos[index] for index in here], scores[None, here])}
+    sys.stdout.write(report.text(table) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

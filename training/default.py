@@ -1,0 +1,147 @@
+"""The default artefact: what it is trained on, by which recipe, and what its card says."""
+
+from __future__ import annotations
+
+import datetime
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from monitor.config import Thresholds
+from monitor.detectors.card import Card, DataCard
+from monitor.features.backbone import Backbone
+from training import export, floors, report, train
+from training.catalogue import Video
+from training.extract import Features
+from training.report import OutOfFold
+from training.train import Recipe, Schedule
+
+BACKBONE = "effnet_lite0"
+SETS = ("industrial", "fights")
+RECIPE = Recipe(
+    fps=15.0,
+    projected=128,
+    long_term=Schedule(steps=200, segments=8),
+    short_term=Schedule(steps=150, segments=8),
+    bag=4,
+    stride=1,
+    delay=1,
+)
+CALM_CLIPS_ABOVE = 0.1
+"""The share of calm clips, each scored by a model that never saw its camera, that may reach ``raise_at``."""
+CALM_SEGMENTS_ABOVE_CLEAR = 0.25
+
+LICENCES = {
+    "industrial": DataCard(
+        name="Industrial Surveillance Dataset (Ullah et al., IEEE TII 2021)",
+        licence="no licence file; its note: for research purposes only",
+    ),
+    "fights": DataCard(
+        name="Surveillance Camera Fight Dataset (Aktı et al., IPTA 2019)",
+        licence="MIT repository; the footage is from public video sites",
+    ),
+}
+TERMS = (
+    "These weights were learnt from footage that is given for research only (see data). Use them for research, "
+    "for trying the monitor out and for tests; for anything else train your own with the command below on footage "
+    "you may use. The thresholds are one pair for all cameras, taken from other cameras' calm clips: they are rough, "
+    "and each camera deserves its own after some days in mode observe."
+)
+
+
+def thresholds(found: OutOfFold) -> Thresholds:
+    """One pair of thresholds from the published scores of calm clips by models that never saw their cameras.
+
+    ``raise_at``: one calm clip in ten reaches it; ``clear_at``: a calm segment in four is above it.
+    """
+    calm = [index for index, video in enumerate(found.videos) if video.label == 0]
+    highest = found.clips()[:, calm]
+    segments = np.concatenate([seed[index] for seed in found.segments["ensemble"] for index in calm])
+    raise_at = float(np.quantile(highest, 1 - CALM_CLIPS_ABOVE))
+    clear_at = min(float(np.quantile(segments, 1 - CALM_SEGMENTS_ABOVE_CLEAR)), raise_at)
+    return Thresholds(raise_at=round(raise_at, 3), clear_at=round(clear_at, 3))
+
+
+def operating_point(found: OutOfFold, chosen: Thresholds) -> dict[str, Any]:
+    """What the thresholds do on held-out clips: the shares of abnormal and of calm clips that raise an alarm."""
+    highest = found.clips()
+    shares: dict[str, Any] = {}
+    for source in sorted({video.source for video in found.videos}):
+        for label, name in ((1, "abnormal clips raised"), (0, "calm clips raised")):
+            here = [i for i, v in enumerate(found.videos) if v.source == source and v.label == label]
+            shares.setdefault(source, {})[name] = round(float((highest[:, here] >= chosen.raise_at).mean()), 3)
+    return shares
+
+
+def make(
+    out: Path,
+    videos: Sequence[Video],
+    extra: Sequence[Video],
+    features: Mapping[str, Features],
+    backbone: Backbone,
+    *,
+    seeds: Sequence[int],
+    command: str,
+) -> tuple[Card, dict[str, Any]]:
+    """Cross-validates the recipe, trains it on everything, exports the artefact; its card and the report."""
+    floor: dict[str, npt.NDArray[np.float64]] = {
+        name: report.floor_scores(name, videos, features)[0] for name in floors.FLOORS
+    }
+    found = report.out_of_fold(videos, features, RECIPE, seeds, extra=extra)
+    table = report.of(videos, features, found, floor)
+    chosen = thresholds(found)
+    trained = train.train([*videos, *extra], features, RECIPE, seed=seeds[0])
+    card = Card(
+        name="default",
+        backbone=backbone.name,
+        backbone_fingerprint=backbone.fingerprint,
+        backbone_dimensions=backbone.dimensions,
+        dimensions=trained.standardisation.dimensions,
+        length=RECIPE.bag,
+        stride=RECIPE.stride,
+        delay=RECIPE.delay,
+        fps=RECIPE.fps,
+        thresholds=chosen,
+        data=_data([*videos, *extra]),
+        terms_of_use=TERMS,
+        metrics={
+            "protocol": (
+                "clip AUC, a clip's score being its highest published segment score; whole scenes held out in the "
+                "given folds; last step's weights; intervals drawn over scenes; the artefact itself is trained on "
+                "all clips"
+            ),
+            "clip_auc": table,
+            "at_thresholds": operating_point(found, chosen),
+            "recipe": _plain(RECIPE),
+        },
+        command=command,
+        commit=commit(),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+    samples = [features[video.id].features_NCD[:, 0] for video in videos[:: max(1, len(videos) // 50)]]
+    return export.export(out, trained, card, samples), table
+
+
+def commit() -> str:
+    """The commit that is checked out where this code lies, or ``unknown`` outside a checkout."""
+    here = Path(__file__).resolve().parent
+    asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
+    return asked.stdout.strip() or "unknown"
+
+
+def _data(videos: Sequence[Video]) -> tuple[DataCard, ...]:
+    counted = {source: sum(video.source == source for video in videos) for source in sorted({v.source for v in videos})}
+    return tuple(
+        LICENCES.get(source, DataCard(name=source, licence="your own")).model_copy(update={"videos": count})
+        for source, count in counted.items()
+    )
+
+
+def _plain(recipe: Recipe) -> dict[str, Any]:
+    import dataclasses
+
+    return dataclasses.asdict(recipe)
