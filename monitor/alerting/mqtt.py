@@ -12,13 +12,11 @@ import asyncio
 import json
 import logging
 import random
-import ssl
-from collections.abc import Callable, Coroutine, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import aiomqtt
-from aiomqtt.exceptions import MqttConnectError
 
+from monitor.alerting.connection import cut, plain, sentence, tls_context, together
 from monitor.alerting.contract import (
     SCHEMA_VERSION,
     AlarmState,
@@ -217,14 +215,14 @@ class Publisher:
         try:
             client = await self._connect(connected_s)
         except (aiomqtt.MqttError, OSError) as fault:
-            return False, self._sentence(fault, worked=False)
+            return False, sentence(self._settings, fault, worked=False)
         try:
             self._told.clear()
             self._scores.clear()  # of before the connection: nobody wants old news at once
-            await _together(self._watch(client), self._work(client, connected_s))
+            await together(self._watch(client), self._work(client, connected_s))
             raise aiomqtt.MqttError("ended")  # neither returns
         except (aiomqtt.MqttError, OSError) as fault:
-            return self.connected, self._sentence(fault, worked=self.connected)
+            return self.connected, sentence(self._settings, fault, worked=self.connected)
         except asyncio.CancelledError:
             await self._good_bye(client, connected_s)
             raise
@@ -236,7 +234,7 @@ class Publisher:
         await self._online(client, connected_s)
         self.connected, self.fault = True, None
         log.info("%s: connected, %d alerts waiting", self.name, len(self._outbox))
-        await _together(self._send_alerts(client), self._send_retained(client), self._send_scores(client))
+        await together(self._send_alerts(client), self._send_retained(client), self._send_scores(client))
 
     def _client(self, connected_s: float) -> aiomqtt.Client:
         will = availability_payload(self._topics.site, "offline", "connection lost", connected_s, self._version)
@@ -244,7 +242,7 @@ class Publisher:
             self._settings.host,
             self._settings.port,
             username=self._settings.username,
-            password=_plain(self._settings.password),
+            password=plain(self._settings.password),
             identifier=self.client_id,
             clean_session=True,
             keepalive=self._settings.keepalive_s,
@@ -264,7 +262,7 @@ class Publisher:
             await asyncio.wait({opening}, timeout=_CONNECT_S)
             opening.cancel()
             await asyncio.gather(opening, return_exceptions=True)
-            _cut(client)
+            cut(client)
             raise
         return client
 
@@ -278,7 +276,7 @@ class Publisher:
             await asyncio.wait({closing}, timeout=_GOOD_BYE_S)
         finally:
             closing.cancel()
-            _cut(client)
+            cut(client)
         await asyncio.gather(closing, return_exceptions=True)
 
     async def _online(self, client: aiomqtt.Client, connected_s: float) -> None:
@@ -333,7 +331,7 @@ class Publisher:
             new = [topic for topic in stale if self._retained[topic] is not None]
             await asyncio.to_thread(self._outbox.remember_retained, new)
             for start in range(0, len(stale), _AT_ONCE):
-                await _together(*(self._send_one(client, topic) for topic in stale[start : start + _AT_ONCE]))
+                await together(*(self._send_one(client, topic) for topic in stale[start : start + _AT_ONCE]))
 
     async def _send_one(self, client: aiomqtt.Client, topic: str) -> None:
         payload = self._retained.get(topic)
@@ -356,121 +354,3 @@ class Publisher:
         if "schema_version" in payload:
             payload = {**payload, "published_at": iso(self._wall())}
         return json.dumps(payload, ensure_ascii=False)
-
-    # -- what went wrong ---------------------------------------------------------------------------
-
-    def _sentence(self, fault: BaseException, worked: bool) -> str:
-        """What a person can act on. aiomqtt hands over texts, not types, so texts are looked at."""
-        text = str(fault.__cause__ or fault)
-        if isinstance(fault, TlsError):
-            return f"{self.name}: {fault}"
-        if isinstance(fault, MqttConnectError):
-            user = self._settings.username
-            who = f"user '{user}'" if user else "a client without user name"
-            if "ot authori" in text or "user name or password" in text:
-                return f"{self.name} refuses {who} ({text}): check mqtt.username and mqtt.password"
-            return f"{self.name} refuses the connection ({text})"
-        if worked:
-            return f"{self.name}: connection lost ({text})"
-        for sign, advice in _ADVICE:
-            if sign in text:
-                return f"{self.name}: {advice} ({text})"
-        return f"{self.name}: cannot connect ({text})"
-
-
-_ADVICE = (
-    ("Connection refused", "nobody listens there: is the broker running, and mqtt.port right?"),
-    ("ame or service not known", "unknown host: check mqtt.host"),
-    ("ame resolution", "the name cannot be looked up: check mqtt.host and the name server"),
-    ("CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted: check mqtt.ca_file and mqtt.host"),
-    ("WRONG_VERSION_NUMBER", "it does not speak TLS on this port: check mqtt.tls and mqtt.port"),
-    ("reset by peer", "it hangs up at once: check mqtt.port and mqtt.tls"),
-    ("EOF occurred", "it hangs up at once: check mqtt.port and mqtt.tls"),
-    ("timed out", "it does not answer: check mqtt.port, mqtt.tls, and whether it wants a client certificate"),
-)
-
-
-class TlsError(OSError):
-    """A certificate or key file of ours that cannot be used."""
-
-
-class _TlsContext(ssl.SSLContext):
-    """Remembers the socket it wrapped: paho forgets, and does not close, one whose handshake failed."""
-
-    wrapped: ssl.SSLSocket | None = None
-
-    def wrap_socket(self, *arguments: Any, **named: Any) -> ssl.SSLSocket:
-        self.wrapped = super().wrap_socket(*arguments, **named)
-        return self.wrapped
-
-
-def tls_context(settings: Mqtt) -> ssl.SSLContext | None:
-    """None without TLS. The broker's certificate and name are always verified; files are read anew at each
-    connection, for certificates end. Raises TlsError with a sentence.
-    """
-    if not (settings.tls or settings.ca_file or settings.cert_file):
-        return None
-    context = _TlsContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies, and checks the name
-    name, path = "ca_file", settings.ca_file
-    try:
-        if settings.ca_file is None:
-            context.load_default_certs()
-        else:
-            context.load_verify_locations(settings.ca_file)
-        if settings.cert_file is not None:
-            name, path = "cert_file", settings.cert_file
-            # An encrypted key would ask at the terminal: an empty pass phrase fails instead.
-            context.load_cert_chain(settings.cert_file, settings.key_file, password="")
-    except OSError as fault:
-        why = fault.strerror if not isinstance(fault, ssl.SSLError) else f"not a usable PEM file: {fault.reason}"
-        raise TlsError(f"mqtt.{name} {path} cannot be used ({why})") from None
-    return context
-
-
-def _plain(password: object) -> str | None:
-    """The password itself, from a str or a pydantic SecretStr."""
-    reveal = getattr(password, "get_secret_value", None)
-    return None if password is None else str(reveal() if reveal is not None else password)
-
-
-async def _together(*jobs: Coroutine[Any, Any, None]) -> None:
-    """Runs jobs until all are done or one fails; then the others are cancelled and its error raised as it is.
-
-    Not a TaskGroup: up to Python 3.12 that leaves its own request to cancel on the task around it, which
-    then cannot be told from a request of somebody else.
-    """
-    tasks = [asyncio.create_task(job, name="mqtt") for job in jobs]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        for task in done:
-            task.result()
-    finally:
-        # More than once: asyncio.wait_for, which aiomqtt uses, may swallow a cancellation in Python 3.11.
-        while late := [task for task in tasks if not task.done()]:
-            for task in late:
-                task.cancel()
-            await asyncio.wait(late, timeout=0.1)
-        for task in tasks:
-            if not task.cancelled():
-                task.exception()  # seen
-
-
-def _cut(client: aiomqtt.Client) -> None:
-    """Closes what is left of a connection.
-
-    aiomqtt 2.5.1 leaves the socket and its task behind when the CONNACK never comes or the DISCONNECT
-    cannot be written (a broker that hangs). There is no public way to it.
-    """
-    context = client._client._ssl_context
-    if isinstance(context, _TlsContext) and context.wrapped is not None and client._client.socket() is None:
-        context.wrapped.close()
-    left = client._client.socket()
-    if left is not None and left.fileno() >= 0:
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(left.fileno())
-        loop.remove_writer(left.fileno())
-        left.close()
-    if client._misc_task is not None:
-        client._misc_task.cancel()
-    if client._disconnected.done() and not client._disconnected.cancelled():
-        client._disconnected.exception()  # seen: asyncio need not complain that nobody did
