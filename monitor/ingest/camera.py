@@ -6,7 +6,8 @@ import errno
 import queue
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 DISTRUST_FRAMES = 600
 """After a decode error frames are distrusted until the next key frame, but no longer than this: a stream of gradual
 refreshes has no key frames, and heals all the same."""
+
+NEARLY = 0.9
+"""What lasted so much of a time-out was ended by it, whatever the error says."""
 
 
 class StreamFault(Exception):  # noqa: N818 - a fault of the stream, named by the house's word for it
@@ -136,11 +140,19 @@ class Decoded:
 class Stream:
     """An open stream: its packets in order of arrival, and the frames in them. A context manager."""
 
-    def __init__(self, container: InputContainer, video: VideoStream, settings: ReaderSettings) -> None:
+    def __init__(
+        self,
+        container: InputContainer,
+        video: VideoStream,
+        settings: ReaderSettings,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._container = container
         self.video = video
         self._settings = settings
+        self._clock = clock
         self._distrusted = 0
+        self._healing: set[int | None] = set()
         self.decode_errors = 0
         video.codec_context.thread_count = 1
         if self.codec == "mjpeg":
@@ -168,8 +180,14 @@ class Stream:
     @property
     def nominal_s(self) -> float | None:
         """The interval between frames that the container claims, where it is believable."""
+        rate = self.claimed_fps
+        return 1 / rate if rate and 1 <= rate <= 120 else None
+
+    @property
+    def claimed_fps(self) -> float | None:
+        """The frame rate that the container claims; many claim nonsense."""
         rate = self.video.average_rate
-        return 1 / float(rate) if rate and 1 <= rate <= 120 else None
+        return float(rate) if rate else None
 
     @property
     def audio(self) -> av.AudioStream | None:
@@ -180,45 +198,64 @@ class Stream:
 
         Raises StreamFault where the stream breaks. The end of a stream is no exception: the iterator ends.
         """
+        asked_s = self._clock()
         with av.logging.Capture() as logs:
             try:
                 for packet in self._container.demux():
+                    if not packet.size:
+                        self._check_waited(asked_s)
                     self._look_for_loss(logs)
                     yield packet
+                    asked_s = self._clock()
             except (av.error.FFmpegError, OSError, RuntimeError, ValueError) as error:
+                self._check_waited(asked_s)
                 raise fault_of(error, self._settings, opening=False) from None
+
+    def _check_waited(self, asked_s: float) -> None:
+        """A time-out comes as many errors, and as the end of the stream too: it is told by its duration."""
+        limit_s = self._settings.stall_timeout_s
+        if self._clock() - asked_s >= NEARLY * limit_s:
+            raise stalled(self._settings)
 
     def _look_for_loss(self, logs: list[tuple[int, str, str]]) -> None:
         """Where a whole frame was lost on the way (UDP), decoders go on with the wrong reference and flag nothing;
         only libav's log tells (worker.py switches it on)."""
         if logs:
             if any("missed" in message and name == "rtsp" for _, name, message in logs):
-                self._error()
+                self._lose_trust()
             logs.clear()
 
     def decode(self, packet: Packet[Any]) -> list[Decoded]:
         """The frames that this packet of the video stream brings to light; corrupt ones are marked, never raised."""
+        if packet.is_keyframe and self._distrusted:
+            self._healing.add(packet.pts)
         if packet.size and (packet.is_corrupt or packet.is_discard):
-            self._error()
+            self._lose_trust()
         try:
             frames = self.video.codec_context.decode(packet if packet.size else None)
         except av.error.EOFError:
             return []
         except (av.error.FFmpegError, OSError, RuntimeError, ValueError):
             # Broken bytes. The decoder goes on with the next packet, on references that may be wrong.
-            self._error()
+            self._lose_trust()
             return []
         return [self._judge(frame, packet) for frame in frames]
 
-    def _error(self) -> None:
+    def _lose_trust(self) -> None:
+        """Only a key frame that is sent after this heals: decoders give frames late, one sent before may still come."""
+        self._count_error()
+        self._healing.clear()
+
+    def _count_error(self) -> None:
         self.decode_errors += 1
         self._distrusted = DISTRUST_FRAMES
 
     def _judge(self, frame: VideoFrame, packet: Packet[Any]) -> Decoded:
         if frame.is_corrupt:
-            self._error()
-        elif frame.key_frame:
+            self._count_error()
+        elif frame.key_frame and (frame.pts in self._healing or frame.pts is None):
             self._distrusted = 0
+            self._healing.clear()
         stamp = frame.pts if frame.pts is not None else frame.dts
         base = frame.time_base or packet.time_base
         stamp_s = None if stamp is None or not base else float(stamp * base)
@@ -239,6 +276,7 @@ def open_stream(settings: ReaderSettings) -> Stream:
         _check_device(source)
     elif source.host is not None:
         resolve(source.host, source.port or 0, settings.connect_timeout_s)
+    asked_s = time.monotonic()
     try:
         container = av.open(
             source.target,
@@ -248,6 +286,8 @@ def open_stream(settings: ReaderSettings) -> Stream:
             timeout=(settings.connect_timeout_s, settings.stall_timeout_s),
         )
     except (av.error.FFmpegError, OSError, RuntimeError, ValueError) as error:
+        if time.monotonic() - asked_s >= NEARLY * settings.connect_timeout_s:
+            raise unanswered(settings) from None
         raise fault_of(error, settings, opening=True) from None
     try:
         return Stream(container, _video_of(container, source), settings)
@@ -326,21 +366,30 @@ def _video_of(container: InputContainer, source: Source) -> VideoStream:
     return video
 
 
+def unanswered(settings: ReaderSettings) -> StreamFault:
+    shown = Source.of(settings.url).shown
+    return StreamFault("timeout", f"{shown} did not answer within {settings.connect_timeout_s:g} s")
+
+
+def stalled(settings: ReaderSettings) -> StreamFault:
+    shown = Source.of(settings.url).shown
+    return StreamFault("stall", f"no data from {shown} for {settings.stall_timeout_s:g} s")
+
+
 def fault_of(error: BaseException, settings: ReaderSettings, *, opening: bool) -> StreamFault:
     """The sentence for an error of libav; its own text holds the address with the password, so none of it is used."""
     source = Source.of(settings.url)
     shown = source.shown
-    limit_s = settings.connect_timeout_s if opening else settings.stall_timeout_s
     if isinstance(error, av.error.ExitError | av.error.TimeoutError | TimeoutError):
-        if opening:
-            return StreamFault("timeout", f"{shown} did not answer within {limit_s:g} s")
-        return StreamFault("stall", f"no data from {shown} for {limit_s:g} s")
+        return unanswered(settings) if opening else stalled(settings)
     for kinds, reason, sentence in _SENTENCES:
         if isinstance(error, kinds):
             return StreamFault(reason, sentence.format(shown=shown))
     number = getattr(error, "errno", None)
     if number in (errno.EHOSTUNREACH, errno.ENETUNREACH):
         return StreamFault("unreachable", f"there is no route to {shown}")
+    if number == errno.EIO and opening:
+        return StreamFault("not_video", f"{shown} broke off before a video could be recognised")
     name = type(error).__name__
     doing = "could not be opened" if opening else "broke off"
     return StreamFault("network", f"{shown} {doing} ({name}{'' if number is None else f', error {number}'})")

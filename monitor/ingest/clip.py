@@ -141,7 +141,7 @@ def _streams(output: OutputContainer, packets: Sequence[Held], *, encode: bool) 
 
 
 def _packet(held: Held, pts: int, dts: int, stream: Any) -> Packet[Any]:
-    packet: Packet[Any] = Packet(held.data)
+    packet = held.packet()
     packet.pts, packet.dts, packet.time_base = pts, dts, CLOCK
     packet.is_keyframe = held.key or not held.is_video
     packet.stream = stream
@@ -178,7 +178,7 @@ def _frames(packets: Sequence[Held]) -> Iterator[tuple[VideoFrame, float, int]]:
             held, pts, dts = item
             if not held.is_video:
                 continue
-            packet = Packet(held.data)
+            packet = held.packet()
             packet.pts, packet.dts, packet.time_base = pts, dts, CLOCK
             captured_s, latest = held.captured_s, pts
         try:

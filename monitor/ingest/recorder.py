@@ -51,6 +51,21 @@ class Held:
         return self.index == self.epoch.video_index
 
 
+    def packet(self) -> Packet[Any]:
+        """A packet of these bytes, to be changed at will."""
+        return packet_of(self.data)
+
+
+def packet_of(data: bytes) -> Packet[Any]:
+    """A packet with a copy of ``data`` and the zeroed padding behind it that decoders read into.
+
+    ``Packet(data)`` would point into the bytes object: no padding there, and frames that are whole are found broken.
+    """
+    packet: Packet[Any] = Packet(len(data))
+    packet.update(data)
+    return packet
+
+
 @dataclass(slots=True, eq=False)
 class _Group:
     """A key frame and what depends on it."""

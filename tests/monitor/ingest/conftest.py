@@ -49,6 +49,8 @@ def write_clip(
         stream.codec_context.gop_size = gop
         stream.codec_context.max_b_frames = 0
         stream.codec_context.thread_count = 1
+        if codec == "libx264":
+            stream.codec_context.options = {"sc_threshold": "0", "preset": "veryfast"}
         for index in range(frames):
             ramp = (np.arange(size_px[0]) * 3 + index * 5) % 256
             picture = np.broadcast_to(ramp[None, :, None], (size_px[1], size_px[0], 3)).astype(np.uint8)

@@ -1,0 +1,117 @@
+"""Readers against a real RTSP server: losses, stalls, damage, passwords."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.monitor.ingest.conftest import LIVE, camera
+
+
+def test_a_camera_is_read_over_tcp_and_udp(watch: Callable[..., Any], rtsp_server: Callable[..., Any]) -> None:
+    server = rtsp_server({"/gate": {"launch": LIVE}})
+    cameras = [camera(kind, server.url("/gate"), transport=kind) for kind in ("tcp", "udp")]
+    with watch(cameras) as w:
+        w.until(lambda: all(len(w.valid(kind)) >= 3 for kind in ("tcp", "udp")))
+        health = w.pool.health()["tcp"]
+        assert (health.link, health.codec, health.width_px, health.height_px) == ("up", "h264", 320, 180)
+        assert health.source_fps == pytest.approx(15.0, rel=0.02)
+        for segment in w.valid("tcp"):
+            assert segment.end_s - segment.start_s == pytest.approx(16 / 15)
+            assert abs(segment.captured_wall_s - time.time()) < 10
+        steps = [b.captured_s - a.captured_s for a, b in zip(w.valid("tcp"), w.valid("tcp")[1:], strict=False)]
+        assert steps == [pytest.approx(16 / 15, abs=0.25)] * len(steps)
+
+
+def test_a_server_that_is_killed_and_comes_back_is_found_again(
+    watch: Callable[..., Any], rtsp_server: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "monitor.ingest")
+    server = rtsp_server({"/gate": {"launch": LIVE}})
+    with watch([camera("gate", server.url("/gate"))]) as w:
+        w.until(lambda: len(w.valid("gate")) >= 2)
+        server.kill()
+        w.until(lambda: w.link("gate") == "lost")
+        time.sleep(1.5)
+        server.start()
+        seen = len(w.valid("gate"))
+        w.until(lambda: len(w.valid("gate")) >= seen + 2)
+        health = w.pool.health()["gate"]
+        assert (health.link, health.fault, health.reconnects) == ("up", None, 1)
+        valid = w.valid("gate")
+        before, after = valid[seen - 1], valid[seen]
+        missed = (after.captured_s - before.captured_s) / (16 / 15)
+        assert after.number - before.number == pytest.approx(missed, abs=1.1)
+        assert after.start_s - before.start_s == pytest.approx(after.captured_s - before.captured_s, abs=1.1)
+        assert w.changes.count("gate") >= 3
+    lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.INFO]
+    assert lines[0] == "camera 'gate': the stream is there (h264 320x180)"
+    assert lines[1].endswith("trying again until it is back")
+    assert lines[2:] == ["camera 'gate': the stream is there (h264 320x180)"]
+
+
+def test_a_stalled_server_is_a_fault_in_bounded_time(
+    watch: Callable[..., Any], rtsp_server: Callable[..., Any]
+) -> None:
+    server = rtsp_server({"/gate": {"launch": LIVE}})
+    settings = camera("gate", server.url("/gate"), stall_timeout_s=1.0, connect_timeout_s=1.0)
+    with watch([settings]) as w:
+        w.until(lambda: len(w.valid("gate")) >= 1)
+        os.kill(server.process.pid, signal.SIGSTOP)
+        stopped_s = time.monotonic()
+        w.until(lambda: w.link("gate") == "lost")
+        assert time.monotonic() - stopped_s < 3.5
+        assert w.pool.health()["gate"].stalls == 1
+        assert w.pool.health()["gate"].fault == f"no data from rtsp://127.0.0.1:{server.port} for 1 s"
+        os.kill(server.process.pid, signal.SIGCONT)
+        w.until(lambda: w.link("gate") == "up")
+        assert w.pool.health()["gate"].restarts == 0
+
+
+def test_frames_after_lost_packets_are_not_analysed_as_if_they_were_real(
+    watch: Callable[..., Any], rtsp_server: Callable[..., Any]
+) -> None:
+    server = rtsp_server({"/gate": {"launch": LIVE, "loss": 0.03}, "/door": {"launch": LIVE}})
+    cameras = [camera("gate", server.url("/gate"), transport="udp"), camera("door", server.url("/door"))]
+    with watch(cameras) as w:
+        w.until(lambda: w.pool.health()["gate"].invalid.get("decode_error", 0) >= 2, 20.0)
+        assert w.pool.health()["gate"].decode_errors >= 2
+        assert w.pool.health()["door"].invalid == {}
+        assert all(s.pictures is None for s in w.of("gate") if s.invalid)
+
+
+def test_jpeg_over_rtp_is_read(watch: Callable[..., Any], rtsp_server: Callable[..., Any]) -> None:
+    # RTP's JPEG needs sizes that are multiples of 8.
+    launch = LIVE.split("! x264enc")[0].replace("height=180", "height=176,format=I420") + "! jpegenc ! rtpjpegpay name=pay0 pt=26"
+    server = rtsp_server({"/gate": {"launch": launch}})
+    with watch([camera("gate", server.url("/gate"))]) as w:
+        w.until(lambda: len(w.valid("gate")) >= 2)
+        assert w.pool.health()["gate"].codec == "mjpeg"
+        assert w.pool.health()["gate"].decode_errors == 0
+
+
+def test_no_secret_is_told_to_anyone(
+    watch: Callable[..., Any],
+    rtsp_server: Callable[..., Any],
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    server = rtsp_server({"/gate": {"launch": LIVE}}, user="joe", password="s3cret")
+    urls = {
+        "wrong": server.url("/gate", "joe:wr0ngs3cret@"),
+        "missing": server.url("/none", "joe:s3cret@"),
+        "unknown": "rtsp://joe:s3cret@no-such-host.invalid/x",
+        "closed": "http://joe:s3cret@127.0.0.1:1/x?token=s3cret",
+    }
+    with watch([camera(name, url) for name, url in urls.items()]) as w:
+        w.until(lambda: all(health.link == "lost" for health in w.pool.health().values()))
+        told = repr(w.pool.health()) + caplog.text + "".join(capfd.readouterr())
+    assert "s3cret" not in told
+    assert "401" in told
