@@ -5,14 +5,16 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SECONDS ?= 0
 SEED ?= 1
+MINUTES ?= 10
+CAMERAS ?= 8
 
-.PHONY: help demo test quick lint format bench clean
+.PHONY: help demo test quick lint format soak clean
 
 help:
 	@echo "make demo    watch a staged plant: cameras, scores, alerts (Ctrl-C ends it; SECONDS=90 ends it by itself)"
 	@echo "make test    lint, types, import contracts and every test that this machine can run"
 	@echo "make quick   the same without the tests that take long"
-	@echo "make bench   measurements on this machine, into .bench/"
+	@echo "make soak    eight paced RTSP cameras for MINUTES=10: losses, memory, latency, into .bench/soak.json"
 	@echo "make format  format the code"
 
 $(READY): pyproject.toml constraints.txt
@@ -37,8 +39,8 @@ test: lint
 quick: lint
 	$(BIN)/python -m pytest -m "not slow and not soak"
 
-bench: $(READY)
-	$(BIN)/python -m tests.bench
+soak: $(READY)
+	$(BIN)/python -m tests.bench.soak --cameras $(CAMERAS) --minutes $(MINUTES)
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from monitor.features.weights import Record
 
 OK, RUNTIME, USAGE, BAD_CONFIG = 0, 1, 2, 78
+PROBE_FPS = 15.0
+"""A reader must be told an analysed rate; a probe analyses nothing."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -201,30 +203,31 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _probe(arguments: argparse.Namespace) -> int:
-    from monitor.config import Camera, StreamUrl
-    from monitor.ingest.probe import describe, probe
+    from monitor.config import StreamUrl
+    from monitor.ingest.camera import ReaderSettings
+    from monitor.ingest.probe import probe
 
-    cameras: list[Any] = []
+    looked_at: list[ReaderSettings] = []
     if arguments.cameras is not None:
         plant = _load(arguments.cameras)
         if plant is None:
             return BAD_CONFIG
-        cameras += plant.cameras
-    for number, url in enumerate(arguments.urls, start=1):
-        address = url if "://" in url or url.startswith(("/dev/", "file:")) else Path(url).resolve().as_uri()
+        looked_at += [ReaderSettings.of(camera, fps=PROBE_FPS) for camera in plant.cameras]
+    for given in arguments.urls:
         try:
-            cameras.append(Camera(name=str(number), url=StreamUrl(address), transport=arguments.transport))
+            url = StreamUrl(given if "://" in given or given.startswith("/dev/") else Path(given).resolve().as_uri())
         except ValueError as error:
-            _say(f"{StreamUrl.redact(url)}: {error}")
+            _say(f"{StreamUrl.redact(given)}: {error}")
             return USAGE
-    if not cameras:
+        opened = url.path if url.scheme == "file" else url.secret
+        looked_at.append(ReaderSettings(name=url.shown, url=opened, transport=arguments.transport, fps=PROBE_FPS))
+    if not looked_at:
         _say("vad-monitor probe: name streams, or a plant.yaml with --cameras")
         return USAGE
-    _set_up_log(argparse.Namespace(log_level="error", log_format="text"))
     good = True
-    for camera in cameras:
-        result = probe(camera)
-        print(describe(result))
+    for settings in looked_at:
+        result = probe(settings)
+        print(result.summary)
         good &= result.fault is None
     return OK if good else RUNTIME
 

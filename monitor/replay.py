@@ -197,11 +197,13 @@ def draw(path: Path, one: Replayed, thresholds: Thresholds) -> None:
         axes.stairs(values, edges, baseline=None, label=label, color=colour, lw=width)
     for at, name in ((thresholds.raise_at, "raise"), (thresholds.clear_at, "clear")):
         axes.axhline(at, color="#aa3377", lw=1, ls="--" if name == "raise" else ":", label=f"{name} at {at:.2f}")
-    for number, (start_s, end_s) in enumerate(alerts(one.rows, thresholds)):
-        axes.axvspan(start_s, end_s, color="#ee6677", alpha=0.25, lw=0, label="alert" if number == 0 else None)
-    for number, row in enumerate(row for row in one.rows if row.invalid is not None):
-        grey = {"color": "#bbbbbb", "alpha": 0.6, "lw": 0, "label": "not scored" if number == 0 else None}
-        axes.axvspan(row.start_s, row.end_s, **grey)
+    for span, colour, alpha, label in (
+        (alerts(one.rows, thresholds), "#ee6677", 0.25, "alert"),
+        ([(row.start_s, row.end_s) for row in one.rows if row.invalid is not None], "#bbbbbb", 0.6, "not scored"),
+    ):
+        for number, (start_s, end_s) in enumerate(span):
+            # An underscore keeps the second and later ones out of the legend.
+            axes.axvspan(start_s, end_s, color=colour, alpha=alpha, lw=0, label=label if number == 0 else f"_{label}")
     axes.set(xlabel="seconds", ylabel="score", ylim=(0, 1), title=one.file.name)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     figure.savefig(path, dpi=110)

@@ -1,0 +1,255 @@
+"""vad-monitor demo: a staged plant over real RTSP, the real monitor, a real MQTT subscriber, one terminal.
+
+Everything but the scenes is what runs in a plant. The scenes are generated, and the screen says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiomqtt
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from monitor.app import Addresses, Monitor, signals
+from monitor.config import Camera, EvidenceSettings, Http, Mqtt, Plant, StreamUrl
+from monitor.stage.plant import Incident, StagedPlant
+
+SITE = "demo"
+TITLE = "A staged plant: the scenes are generated, everything else is real (RTSP, decoding, scoring, MQTT)."
+MATCH_BEFORE_S, MATCH_AFTER_S = 3.0, 12.0
+"""An alert belongs to an incident if its onset lies between so long before its start and so long after its end:
+an onset is estimated to a segment, and a score looks at a whole bag."""
+STYLES = {"ok": "green", "learning": "cyan", "connecting": "cyan", "degraded": "yellow", "lost": "red"}
+
+
+@dataclass(slots=True)
+class Board:
+    """What the subscriber has heard so far; the screen is drawn from this alone."""
+
+    statuses: dict[str, dict[str, Any]] = field(default_factory=dict)
+    alarms: dict[str, dict[str, Any]] = field(default_factory=dict)
+    scores: dict[str, deque[float]] = field(default_factory=dict)
+    alerts: list[dict[str, Any]] = field(default_factory=list)
+
+    def hear(self, topic: str, payload: dict[str, Any]) -> None:
+        """One message of ``vad/demo/cameras/<camera>/<what>``."""
+        what, camera = topic.rsplit("/", 1)[-1], payload.get("camera", "")
+        if what == "status":
+            self.statuses[camera] = payload
+        elif what == "alarm":
+            self.alarms[camera] = payload
+        elif what == "score":
+            self.scores.setdefault(camera, deque(maxlen=24)).append(payload["score"])
+        elif what == "alert":
+            self.alerts.append(payload | {"heard_wall_s": time.time()})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One staged incident and the alert it led to, if any. ``after_s``: from its start to the message's arrival."""
+
+    incident: Incident
+    alert_id: str | None
+    after_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a demo found: incidents with their alerts, and alerts that belong to no incident."""
+
+    seed: int
+    seconds: float
+    outcomes: tuple[Outcome, ...]
+    false_alerts: tuple[dict[str, Any], ...]
+    alarms: int
+
+    @property
+    def found(self) -> int:
+        return sum(outcome.alert_id is not None for outcome in self.outcomes)
+
+    def sentence(self) -> str:
+        late = sorted(outcome.after_s for outcome in self.outcomes if outcome.after_s is not None)
+        times = f", {late[len(late) // 2]:.1f} s after they began (median)" if late else ""
+        return (
+            f"seed {self.seed}: {self.found} of {len(self.outcomes)} incidents found{times}; "
+            f"{len(self.false_alerts)} alarms without an incident"
+        )
+
+
+def settle(seed: int, seconds: float, incidents: Sequence[Incident], alerts: Sequence[dict[str, Any]]) -> Report:
+    """Matches raised alerts with incidents: the first alert of the camera whose onset lies in or about it."""
+    from monitor.alerting.contract import seconds as wall_of
+
+    raised = [alert for alert in alerts if alert["kind"] == "raised"]
+    used: set[str] = set()
+    outcomes = []
+    for incident in incidents:
+        found = next(
+            (
+                alert
+                for alert in raised
+                if alert["camera"] == incident.camera
+                and incident.start_wall_s - MATCH_BEFORE_S
+                <= wall_of(alert["captured_at"])
+                <= incident.end_wall_s + MATCH_AFTER_S
+            ),
+            None,
+        )
+        if found is not None:
+            used.add(found["alert_id"])
+        outcomes.append(
+            Outcome(
+                incident=incident,
+                alert_id=None if found is None else found["alert_id"],
+                after_s=None if found is None else found["heard_wall_s"] - incident.start_wall_s,
+            )
+        )
+    strays = tuple(alert for alert in raised if alert["alert_id"] not in used)
+    return Report(seed=seed, seconds=seconds, outcomes=tuple(outcomes), false_alerts=strays, alarms=len(raised))
+
+
+def run(*, seed: int, seconds: float, cameras: int, report: Path | None, folder: Path = Path(".demo")) -> int:
+    """Until Ctrl-C, SIGTERM or ``seconds`` (0: never). Writes ``report`` as JSON; returns the exit code."""
+    folder.mkdir(parents=True, exist_ok=True)
+    console = Console()
+    with _log_to(folder / "demo.log"):
+        result = asyncio.run(_demo(seed, seconds, cameras, folder, console))
+    console.print(result.sentence())
+    if report is not None:
+        report.write_text(json.dumps(asdict(result) | {"found": result.found}, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+@contextlib.contextmanager
+def _log_to(file: Path) -> Iterator[None]:
+    """The terminal belongs to the table: the log goes to a file."""
+    from monitor.observe import log
+
+    with file.open("a", encoding="utf-8") as out:
+        log.set_up("info", False, (), stream=out)
+        try:
+            yield
+        finally:
+            logging.shutdown()
+
+
+async def _demo(seed: int, seconds: float, cameras: int, folder: Path, console: Console) -> Report:
+    started_s = time.monotonic()
+    board = Board()
+    with StagedPlant(seed=seed, cameras=cameras) as stage:
+        monitor = Monitor(_plant(stage, folder), None)
+        with signals(monitor):
+            running = asyncio.create_task(monitor.run(), name="monitor")
+            console.print("starting …")
+            ready = asyncio.create_task(_started(monitor), name="started")
+            await asyncio.wait({running, ready}, return_when=asyncio.FIRST_COMPLETED)
+            if ready.done():
+                if seconds > 0:
+                    asyncio.get_running_loop().call_later(seconds, monitor.stop)
+                await _show(monitor, ready.result(), stage, board, running, console)
+            ready.cancel()
+            await running
+        happened = [i for i in stage.incidents if i.start_wall_s < time.time()]
+    return settle(seed, time.monotonic() - started_s, happened, board.alerts)
+
+
+async def _started(monitor: Monitor) -> Addresses:
+    return await monitor.started
+
+
+def _plant(stage: StagedPlant, folder: Path) -> Plant:
+    return Plant(
+        site=SITE,
+        state_folder=folder / "state",
+        mqtt=Mqtt(kind="embedded", port=0),
+        http=Http(port=0),
+        evidence=EvidenceSettings(folder=folder / "evidence"),
+        cameras=tuple(Camera(name=name, url=StreamUrl(url)) for name, url in stage.urls.items()),
+    )
+
+
+async def _show(
+    monitor: Monitor,
+    addresses: Addresses,
+    stage: StagedPlant,
+    board: Board,
+    running: asyncio.Task[None],
+    console: Console,
+) -> None:
+    listening = asyncio.create_task(_listen(addresses.mqtt or "", board), name="subscriber")
+    try:
+        with Live(console=console, auto_refresh=False, transient=False) as live:
+            while not running.done():
+                live.update(_screen(addresses, stage, board), refresh=True)
+                await asyncio.wait({running}, timeout=0.5)
+    finally:
+        listening.cancel()
+        await asyncio.wait({listening})
+
+
+async def _listen(address: str, board: Board) -> None:
+    """The subscriber: an ordinary MQTT client of the broker. A lost connection is the monitor's end."""
+    host, _, port = address.removeprefix("mqtt://").rpartition(":")
+    with contextlib.suppress(aiomqtt.MqttError):
+        async with aiomqtt.Client(host, int(port)) as client:
+            await client.subscribe(f"vad/{SITE}/cameras/+/+", qos=1)
+            async for message in client.messages:
+                if isinstance(message.payload, bytes | bytearray) and message.payload:
+                    board.hear(str(message.topic), json.loads(message.payload))
+
+
+def _screen(addresses: Addresses, stage: StagedPlant, board: Board) -> Group:
+    table = Table(title=TITLE, title_style="bold", expand=False)
+    for column in ("camera", "status", "score", "", "alarm", "on stage"):
+        table.add_column(column)
+    now_s = time.time()
+    for camera in stage.urls:
+        status = board.statuses.get(camera, {"status": "connecting", "reason": ""})
+        scores = board.scores.get(camera, deque())
+        alarm = board.alarms.get(camera, {})
+        raised = alarm.get("state") == "raised"
+        table.add_row(
+            camera,
+            Text(status["status"], style=STYLES.get(status["status"], "")),
+            f"{scores[-1]:.2f}" if scores else "",
+            _sparkline(scores),
+            Text("RAISED", style="bold white on red") if raised else "",
+            next(
+                (i.kind for i in stage.incidents if i.camera == camera and i.start_wall_s <= now_s < i.end_wall_s), ""
+            ),
+        )
+    lines = [_line(alert) for alert in board.alerts[-8:]] or [Text("no alerts yet", style="dim")]
+    port = (addresses.mqtt or "").rpartition(":")[2]
+    foot = Text(
+        f"metrics: {addresses.http}/metrics\n"
+        f"alerts:  mosquitto_sub -h 127.0.0.1 -p {port} -t 'vad/{SITE}/#' -v\n"
+        "Ctrl-C ends",
+        style="dim",
+    )
+    return Group(table, *lines, foot)
+
+
+def _line(alert: dict[str, Any]) -> Text:
+    evidence = alert["evidence"]["clip"]
+    text = Text(f"{alert['decided_at'][11:19]} {alert['camera']}: {alert['kind']}, score {alert['score']:.2f}; ")
+    text.append(alert["reason"])
+    if evidence:
+        text.append(f"; clip {evidence['link']}", style="cyan")
+    text.stylize("bold red" if alert["kind"] == "raised" else "")
+    return text
+
+
+def _sparkline(scores: Sequence[float]) -> str:
+    return "".join("▁▂▃▄▅▆▇█"[min(7, int(score * 8))] for score in scores)
