@@ -2,9 +2,10 @@
 
     /usr/bin/python3 gst_rtsp_server.py '{"port": 0, "mounts": {"/gate": {"file": "/a.mp4"}}}'
 
-A mount has ``file`` (H.264 in MP4, or MJPEG in AVI) or ``launch`` (a pipeline whose payloader is called pay0), and may
-have ``loss``: the share of RTP packets that are not sent. With ``user`` and ``password`` beside ``mounts`` every mount
-asks for them (``digest`` true: by digest authentication). Prints its port on the first line, and serves until killed.
+A mount has ``file`` (H.264 in MP4, or MJPEG in AVI) or ``launch`` (a pipeline whose payloader is called
+pay0), and may have ``loss``: the share of RTP packets that are not sent. With ``user`` and ``password``
+beside ``mounts`` every mount asks for them (``digest`` true: by digest authentication). Prints its port on
+the first line, and serves until killed.
 """
 
 import json

@@ -1,4 +1,5 @@
-"""Opens one stream and yields its packets and frames (PyAV). Every fault becomes a sentence without credentials."""
+"""Opens one stream and yields its packets and frames (PyAV). Every fault becomes a sentence without
+credentials."""
 
 from __future__ import annotations
 
@@ -27,15 +28,16 @@ if TYPE_CHECKING:
     from monitor.config import Camera
 
 DISTRUST_FRAMES = 600
-"""After a decode error frames are distrusted until the next key frame, but no longer than this: a stream of gradual
-refreshes has no key frames, and heals all the same."""
+"""After a decode error frames are distrusted until the next key frame, but no longer than this: a stream of
+gradual refreshes has no key frames, and heals all the same."""
 
 NEARLY = 0.9
 """What lasted so much of a time-out was ended by it, whatever the error says."""
 
 
 class StreamFault(Exception):  # noqa: N818 - a fault of the stream, named by the house's word for it
-    """An expected fault of a stream. ``reason`` is a word for counting, ``sentence`` says what is wrong and what to do."""
+    """An expected fault of a stream. ``reason`` is a word for counting, ``sentence`` says what is wrong and
+    what to do."""
 
     def __init__(self, reason: str, sentence: str) -> None:
         super().__init__(sentence)
@@ -45,7 +47,8 @@ class StreamFault(Exception):  # noqa: N818 - a fault of the stream, named by th
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReaderSettings:
-    """What a reader must know of a camera. ``url`` may hold credentials: it goes to libav only and is in no repr."""
+    """What a reader must know of a camera. ``url`` may hold credentials: it goes to libav only and is in no
+    repr."""
 
     name: str
     url: str = field(repr=False)
@@ -125,7 +128,8 @@ SCHEMES = {
     "file": "file",
     "device": "file",
 }
-"""Which protocols libav may use for a scheme: a hostile playlist must not make it read files or other hosts' services."""
+"""Which protocols libav may use for a scheme: a hostile playlist must not make it read files or other hosts'
+services."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -218,15 +222,16 @@ class Stream:
             raise stalled(self._settings)
 
     def _look_for_loss(self, logs: list[tuple[int, str, str]]) -> None:
-        """Where a whole frame was lost on the way (UDP), decoders go on with the wrong reference and flag nothing;
-        only libav's log tells (worker.py switches it on)."""
+        """Where a whole frame was lost on the way (UDP), decoders go on with the wrong reference and flag
+        nothing; only libav's log tells (worker.py switches it on)."""
         if logs:
             if any("missed" in message and name == "rtsp" for _, name, message in logs):
                 self._lose_trust()
             logs.clear()
 
     def decode(self, packet: Packet[Any]) -> list[Decoded]:
-        """The frames that this packet of the video stream brings to light; corrupt ones are marked, never raised."""
+        """The frames that this packet of the video stream brings to light; corrupt ones are marked, never
+        raised."""
         if packet.is_keyframe and self._distrusted:
             self._healing.add(packet.pts)
         if packet.size and (packet.is_corrupt or packet.is_discard):
@@ -242,7 +247,8 @@ class Stream:
         return [self._judge(frame, packet) for frame in frames]
 
     def _lose_trust(self) -> None:
-        """Only a key frame that is sent after this heals: decoders give frames late, one sent before may still come."""
+        """Only a key frame that is sent after this heals: decoders give frames late, one sent before may
+        still come."""
         self._count_error()
         self._healing.clear()
 
@@ -267,7 +273,8 @@ class Stream:
 def open_stream(settings: ReaderSettings) -> Stream:
     """Opens a camera's stream; raises StreamFault with a sentence that a person can act on.
 
-    ``connect_timeout_s`` bounds connecting and, again, finding the streams; ``stall_timeout_s`` every wait for a packet.
+    ``connect_timeout_s`` bounds connecting and, again, finding the streams; ``stall_timeout_s`` every wait
+    for a packet.
     """
     source = Source.of(settings.url)
     if source.scheme == "file":
@@ -313,7 +320,8 @@ def libav_options(source: Source, settings: ReaderSettings) -> dict[str, str]:
 
 
 def resolve(host: str, port: int, timeout_s: float) -> None:
-    """Looks the host up in a thread of its own: libav's look-up cannot be interrupted, and would hang the reader."""
+    """Looks the host up in a thread of its own: libav's look-up cannot be interrupted, and would hang the
+    reader."""
     answers: queue.SimpleQueue[OSError | None] = queue.SimpleQueue()
 
     def look_up() -> None:
@@ -377,7 +385,8 @@ def stalled(settings: ReaderSettings) -> StreamFault:
 
 
 def fault_of(error: BaseException, settings: ReaderSettings, *, opening: bool) -> StreamFault:
-    """The sentence for an error of libav; its own text holds the address with the password, so none of it is used."""
+    """The sentence for an error of libav; its own text holds the address with the password, so none of it is
+    used."""
     source = Source.of(settings.url)
     shown = source.shown
     if isinstance(error, av.error.ExitError | av.error.TimeoutError | TimeoutError):

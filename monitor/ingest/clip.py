@@ -1,4 +1,5 @@
-"""Evidence: held packets → an MP4 without re-encoding, and one frame as a JPEG; private areas are painted black."""
+"""Evidence: held packets → an MP4 without re-encoding, and one frame as a JPEG; private areas are painted
+black."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ LONGEST_STEP_S = 2.0
 
 
 def save(request: EvidenceRequest, packets: Sequence[Held], folder: Path, private: Polygons) -> Evidence:
-    """Writes clip and snapshot; never raises for disk or stream: what is missing or shorter stands in ``note``."""
+    """Writes clip and snapshot; never raises for disk or stream: what is missing or shorter stands in
+    ``note``."""
     if not packets:
         return Evidence(note="no evidence: the camera sent nothing in that time that could be kept")
     notes: list[str] = []
@@ -69,7 +71,8 @@ def _joinable(packets: Sequence[Held], request: EvidenceRequest, notes: list[str
 
 
 def timed(packets: Sequence[Held]) -> Iterator[tuple[Held, int, int]]:
-    """(packet, pts, dts) in ``CLOCK``, from 0; dts strictly rise for each stream, whatever the camera's stamps do."""
+    """(packet, pts, dts) in ``CLOCK``, from 0; dts strictly rise for each stream, whatever the camera's
+    stamps do."""
     origin_s = packets[0].captured_s
     last: dict[int, tuple[float, float | None, float]] = {}
     for held in packets:

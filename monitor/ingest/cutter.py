@@ -32,8 +32,9 @@ class Cut:
 
 
 class Cutter:
-    """Cuts the frames of one camera. ``take_slot`` is asked once a segment, when its first picture is to be drawn; None: no
-    slot is free and the segment is lost. Only the frames named in ``preprocessing.frames`` are converted."""
+    """Cuts the frames of one camera. ``take_slot`` is asked once a segment, when its first picture is to be
+    drawn; None: no slot is free and the segment is lost. Only the frames named in ``preprocessing.frames``
+    are converted."""
 
     def __init__(
         self,
@@ -107,7 +108,8 @@ class Cutter:
         invalid = piece.invalid or self._invalid
         lost, slot = self._lost and invalid is None, None
         if invalid is None:
-            # Only a segment whose pictures were all drawn takes its slot along; else the next one draws over it.
+            # Only a segment whose pictures were all drawn takes its slot along; else the next
+            # one draws over it.
             slot, self._slot = self._slot, None
         elif piece.invalid is None:
             piece = piece.because(invalid)

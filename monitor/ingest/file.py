@@ -1,4 +1,5 @@
-"""A recording, cut into segments: the very same decoding, scaling and cutting as the live path's, without a process."""
+"""A recording, cut into segments: the very same decoding, scaling and cutting as the live path's, without a
+process."""
 
 from __future__ import annotations
 
@@ -17,9 +18,10 @@ from monitor.ingest.picture import Polygons
 def segments_of_file(path: Path, preprocessing: Preprocessing, fps: float, ignore: Polygons = ()) -> Iterator[Segment]:
     """The segments of a video file in order; ``pictures`` (K, H, W, 3) uint8 RGB are the caller's own.
 
-    A tail of at least 8 analysed frames, or any tail of a file without another segment, is filled up with its last frame;
-    a shorter one is dropped. Segments with decode errors or beside a hole have ``invalid`` and no pictures. Raises
-    StreamFault where the file cannot be read at all and, after the segments before that, where it breaks off.
+    A tail of at least 8 analysed frames, or any tail of a file without another segment, is filled up with its
+    last frame; a shorter one is dropped. Segments with decode errors or beside a hole have ``invalid`` and no
+    pictures. Raises StreamFault where the file cannot be read at all and, after the segments before that,
+    where it breaks off.
     """
     settings = ReaderSettings(name=str(path), url=str(path), fps=fps, ignore=ignore)
     with open_stream(settings) as stream:

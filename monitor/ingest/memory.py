@@ -1,8 +1,9 @@
 """The slots of one reader process: one anonymous memory file, seen by the process and by the monitor.
 
-It has no name, so nothing leaks when a process is killed, and needs no ``/dev/shm`` (64 MB in containers). The first
-page holds a mark for each reader: what it is doing, and since when; the monitor reads it even after the process died.
-Pages that were never written cost nothing, so there may be many more slots than are used at a time.
+It has no name, so nothing leaks when a process is killed, and needs no ``/dev/shm`` (64 MB in containers).
+The first page holds a mark for each reader: what it is doing, and since when; the monitor reads it even after
+the process died. Pages that were never written cost nothing, so there may be many more slots than are used at
+a time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Decoded frame → analysed picture: sws AREA scaling, centre crop, ignored areas black. Part of the model: training too."""
+"""Decoded frame → analysed picture: sws AREA scaling, centre crop, ignored areas black. Part of the model:
+training too."""
 
 from __future__ import annotations
 
@@ -57,7 +58,7 @@ class Scaler:
 def rgb_view(frame: VideoFrame) -> Pictures:
     """The picture of an rgb24 frame without a copy; valid as long as the frame lives."""
     plane = frame.planes[0]
-    rows = np.frombuffer(plane, np.uint8).reshape(frame.height, plane.line_size)
+    rows: Pictures = np.frombuffer(memoryview(plane), np.uint8).reshape(frame.height, plane.line_size)
     return rows[:, : frame.width * 3].reshape(frame.height, frame.width, 3)
 
 

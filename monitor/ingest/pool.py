@@ -79,10 +79,11 @@ class _Camera:
 class ReaderPool:
     """Owns the reader processes and one receiving thread each; a context manager, started by entering it.
 
-    ``recorder_s``: how many seconds of packets evidence may reach back before the request (bag, delay and pre-roll);
-    the post-roll is added here. ``live`` False reads files once, as fast as they are taken: nothing is dropped, a few
-    at a time, and a segment marked ``last`` closes each. ``on_change(camera)`` is called when a camera's link or
-    picture fault changed, ``on_evidence(result)`` once for each request; both from a receiving thread.
+    ``recorder_s``: how many seconds of packets evidence may reach back before the request (bag, delay and
+    pre-roll); the post-roll is added here. ``live`` False reads files once, as fast as they are taken:
+    nothing is dropped, a few at a time, and a segment marked ``last`` closes each. ``on_change(camera)`` is
+    called when a camera's link or picture fault changed, ``on_evidence(result)`` once for each request; both
+    from a receiving thread.
     """
 
     def __init__(
@@ -103,7 +104,8 @@ class ReaderPool:
         self._most_processes = None if live else len(os.sched_getaffinity(0))
         self._hello = Hello(
             preprocessing=preprocessing,
-            # Many more than are used at a time: slots of a camera that left may be in use for a while, and pages that
+            # Many more than are used at a time: slots of a camera that left may be in use for a
+            # while, and pages that
             # were never written cost nothing.
             slots=4 * self._per_process * ingest.slots_per_camera,
             live=live,
@@ -131,11 +133,12 @@ class ReaderPool:
     ) -> None:
         self.stop(2.0 if kind is None else 0.5)
 
-    # -- what the scorer does ------------------------------------------------------------------------------------
+    # -- what the scorer does
+    # ------------------------------------------------------------------------------------
 
     def take(self, most: int, deadline_s: float, timeout_s: float) -> list[Segment]:
-        """Up to ``most`` segments in order of arrival. Waits ``timeout_s`` for the first (then []), and from the first
-        on ``deadline_s`` for more. Every one must be given to ``release``. One consumer."""
+        """Up to ``most`` segments in order of arrival. Waits ``timeout_s`` for the first (then []), and from
+        the first on ``deadline_s`` for more. Every one must be given to ``release``. One consumer."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._queue or self._stopping.is_set(), timeout_s):
                 return []
@@ -153,7 +156,8 @@ class ReaderPool:
                 if process is not None and placed is not None:
                     process.send(Free(placed.life, segment.slot))
 
-    # -- what everybody may ask -----------------------------------------------------------------------------------
+    # -- what everybody may ask
+    # -----------------------------------------------------------------------------------
 
     def health(self) -> dict[str, CameraHealth]:
         """Of all cameras; a snapshot, from any thread. Counters never fall."""
@@ -191,7 +195,8 @@ class ReaderPool:
                 return
         self._no_evidence(request, "no evidence: the camera is not being read")
 
-    # -- lifetime -------------------------------------------------------------------------------------------------
+    # -- lifetime
+    # -------------------------------------------------------------------------------------------------
 
     def update(self, cameras: Sequence[ReaderSettings]) -> None:
         """From now on these cameras are read: what did not change goes on undisturbed."""
@@ -209,8 +214,8 @@ class ReaderPool:
             self._end_idle()
 
     def stop(self, drain_s: float) -> None:
-        """Ends all readers; evidence that is being written has ``drain_s`` to be finished. What was read before can
-        still be taken."""
+        """Ends all readers; evidence that is being written has ``drain_s`` to be finished. What was read
+        before can still be taken."""
         end_s = time.monotonic() + drain_s
         with self._changed:
             self._stopping.set()
@@ -231,7 +236,8 @@ class ReaderPool:
         for request, _ in lost:
             self._no_evidence(request, "no evidence: the monitor was ended before it was written")
 
-    # -- placing cameras into processes (under the lock) -----------------------------------------------------------
+    # -- placing cameras into processes (under the lock)
+    # -----------------------------------------------------------
 
     def _complete(self, settings: ReaderSettings) -> ReaderSettings:
         return replace(settings, audio=self._hello.audio)
@@ -307,7 +313,8 @@ class ReaderPool:
         self._queue = deque(segment for segment in self._queue if segment.camera != name)
         self.release(gone)
 
-    # -- what the processes say (from their receiving threads) -----------------------------------------------------
+    # -- what the processes say (from their receiving threads)
+    # -----------------------------------------------------
 
     def _on_report(self, process: ReaderProcess, report: Report) -> None:
         match report:
@@ -482,7 +489,8 @@ class ReaderPool:
         self._changed.notify_all()
 
     def _wait_after(self, process: ReaderProcess) -> None:
-        """Before a process is replaced that did not live long: what ends every process must not eat the machine."""
+        """Before a process is replaced that did not live long: what ends every process must not eat the
+        machine."""
         if time.monotonic() - process.started_s >= SHORT_LIFE_S:
             self._short_lives = 0
             return

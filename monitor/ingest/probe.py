@@ -59,8 +59,8 @@ def probe(
     opener: Callable[[ReaderSettings], Stream] = open_stream,
     clock: Callable[[], float] = time.monotonic,
 ) -> ProbeResult:
-    """Opens the stream, watches it for ``watch_s`` of its own time or of ours, and closes it. Never raises for a fault of
-    the stream."""
+    """Opens the stream, watches it for ``watch_s`` of its own time or of ours, and closes it. Never raises
+    for a fault of the stream."""
     started_s = clock()
     seen = _Seen()
     fault: str | None = None
@@ -106,9 +106,7 @@ class _Seen:
         self.first_frame_s: float | None = None
 
 
-def _watch(
-    stream: Stream, seen: _Seen, started_s: float, watch_s: float, clock: Callable[[], float]
-) -> None:
+def _watch(stream: Stream, seen: _Seen, started_s: float, watch_s: float, clock: Callable[[], float]) -> None:
     opened_s = clock()
     seen.codec = stream.codec
     seen.claimed_fps = stream.claimed_fps

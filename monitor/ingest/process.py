@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import os
 import signal
@@ -20,10 +21,11 @@ from monitor.ingest.wire import CameraHealth, Hello, Order, Report
 
 LOOK_S = 0.5
 SILENT_LOOKS = 20
-"""A process that says nothing for so many looks in a row (10 s; it owes a beat every 0.5 s) is hung or stopped."""
+"""A process that says nothing for so many looks in a row (10 s; it owes a beat every 0.5 s) is hung or
+stopped."""
 STUCK = {Doing.OPENING: 3.0, Doing.READING: 2.0, Doing.DECODING: 2.0}
-"""A thread that is inside libav for so many of its time-outs will not come back: opening has one for looking the host
-up, one for connecting and one for finding the streams."""
+"""A thread that is inside libav for so many of its time-outs will not come back: opening has one for looking
+the host up, one for connecting and one for finding the streams."""
 STUCK_GRACE_S = 2.0
 CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE})
 BUG = 70
@@ -47,8 +49,8 @@ class Placed:
 class ReaderProcess:
     """``owner`` is unique among all processes of a pool's life: it names the process and its generation.
 
-    ``report`` and ``ended`` are called from the receiving thread. The slots' and marks' books (``place``, ``forget``,
-    ``release``) are the caller's to guard by its own lock.
+    ``report`` and ``ended`` are called from the receiving thread. The slots' and marks' books (``place``,
+    ``forget``, ``release``) are the caller's to guard by its own lock.
     """
 
     def __init__(
@@ -88,11 +90,8 @@ class ReaderProcess:
 
     def send(self, order: Order) -> None:
         """Never raises: the orders of a dead process are of no use to anybody."""
-        with self._sending:
-            try:
-                self._pipe.send(order)
-            except OSError:
-                pass
+        with self._sending, contextlib.suppress(OSError):
+            self._pipe.send(order)
 
     def kill(self, cause: str, blamed: set[str]) -> None:
         """By its pid; the end is told by ``ended``."""
@@ -199,7 +198,8 @@ class ReaderProcess:
 
 
 def _spawn(memory_fd: int) -> tuple[subprocess.Popen[bytes], Connection]:
-    """A fresh interpreter, as multiprocessing's ``spawn`` makes one, without its resource tracker and ``__main__``."""
+    """A fresh interpreter, as multiprocessing's ``spawn`` makes one, without its resource tracker and
+    ``__main__``."""
     ours, theirs = socket.socketpair()
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(path or str(os.getcwd()) for path in sys.path),  # noqa: PTH109

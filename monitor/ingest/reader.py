@@ -25,7 +25,8 @@ LONGEST_PACE_S = 5.0
 
 
 def backoff_s(failures: int, least_s: float, most_s: float, chance: float) -> float:
-    """How long to wait after the ``failures``-th failure in a row (1, 2, …); ``chance`` in [0, 1) spreads the cameras.
+    """How long to wait after the ``failures``-th failure in a row (1, 2, …); ``chance`` in [0, 1) spreads the
+    cameras.
 
     The first wait is short; the others double from ``least_s`` up to ``most_s``, give or take a third.
     """
@@ -36,10 +37,12 @@ def backoff_s(failures: int, least_s: float, most_s: float, chance: float) -> fl
 
 
 class Reader:
-    """Reads one camera until it is told to stop; every expected fault of the stream is retried here, and only here.
+    """Reads one camera until it is told to stop; every expected fault of the stream is retried here, and only
+    here.
 
-    ``take_slot`` as in Cutter; ``deliver`` gets each segment (a file's end as None); ``mark`` is told what the thread
-    is doing; ``changed`` is called when the link's state changed. ``live`` False reads a file once, as fast as it can.
+    ``take_slot`` as in Cutter; ``deliver`` gets each segment (a file's end as None); ``mark`` is told what
+    the thread is doing; ``changed`` is called when the link's state changed. ``live`` False reads a file
+    once, as fast as it can.
     """
 
     def __init__(
@@ -130,8 +133,8 @@ class Reader:
                 return
             failures = 1 if self._run_frames >= FRAMES_PER_SEGMENT else failures + 1
             self._lose(fault)
-            wait_s = backoff_s(failures, self.settings.backoff_min_s, self.settings.backoff_max_s, self._chance())
-            self._stop.wait(wait_s)
+            least_s, most_s = self.settings.backoff_min_s, self.settings.backoff_max_s
+            self._stop.wait(backoff_s(failures, least_s, most_s, self._chance()))
 
     def run_once(self) -> None:
         """From opening to the stream's end; raises StreamFault where it breaks."""

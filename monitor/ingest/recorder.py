@@ -18,8 +18,8 @@ from monitor.ingest.camera import Stream
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Epoch:
-    """One opening of the stream. ``templates``: stream index → how its packets are to be muxed; they belong to a
-    container of our own that is never written, for those of the input die with it."""
+    """One opening of the stream. ``templates``: stream index → how its packets are to be muxed; they belong
+    to a container of our own that is never written, for those of the input die with it."""
 
     templates: dict[int, Any]
     video_index: int
@@ -50,7 +50,6 @@ class Held:
     def is_video(self) -> bool:
         return self.index == self.epoch.video_index
 
-
     def packet(self) -> Packet[Any]:
         """A packet of these bytes, to be changed at will."""
         return packet_of(self.data)
@@ -59,7 +58,8 @@ class Held:
 def packet_of(data: bytes) -> Packet[Any]:
     """A packet with a copy of ``data`` and the zeroed padding behind it that decoders read into.
 
-    ``Packet(data)`` would point into the bytes object: no padding there, and frames that are whole are found broken.
+    ``Packet(data)`` would point into the bytes object: no padding there, and frames that are whole are found
+    broken.
     """
     packet: Packet[Any] = Packet(len(data))
     packet.update(data)
@@ -75,8 +75,8 @@ class _Group:
 
 
 class Recorder:
-    """Holds at least ``keep_s`` seconds, and never more than ``most_bytes``; where the bytes are the narrower bound,
-    ``short`` says so. One thread adds, any thread looks."""
+    """Holds at least ``keep_s`` seconds, and never more than ``most_bytes``; where the bytes are the narrower
+    bound, ``short`` says so. One thread adds, any thread looks."""
 
     def __init__(self, keep_s: float, most_bytes: int) -> None:
         self._keep_s = keep_s
@@ -112,7 +112,7 @@ class Recorder:
         self._stream = stream
         self._begin_epoch(stream)
 
-    def _begin_epoch(self, stream: Stream) -> None:
+    def _begin_epoch(self, stream: Stream) -> Epoch:
         container = av.open(io.BytesIO(), mode="w", format="matroska")
         asked = [stream.video, *([stream.audio] if stream.audio is not None else [])]
         self._epoch = Epoch(
@@ -123,6 +123,7 @@ class Recorder:
             extradata=stream.video.codec_context.extradata or b"",
             container=container,
         )
+        return self._epoch
 
     def add(self, packet: Packet[Any], captured_s: float) -> None:
         """Keeps a packet; what comes before the first key frame cannot be shown and is not kept."""
@@ -131,8 +132,7 @@ class Recorder:
             return
         key = packet.is_keyframe and packet.stream_index == epoch.video_index
         if key and epoch.size_px != (stream.width_px, stream.height_px):
-            self._begin_epoch(stream)
-            epoch = self._epoch
+            epoch = self._begin_epoch(stream)
         held = Held(
             data=bytes(packet),
             index=packet.stream_index,
@@ -155,7 +155,8 @@ class Recorder:
             self._forget(captured_s)
 
     def between(self, from_s: float, to_s: float) -> list[Held]:
-        """The packets captured from ``from_s`` to ``to_s``, begun at the key frame before; shorter if that is gone."""
+        """The packets captured from ``from_s`` to ``to_s``, begun at the key frame before; shorter if that is
+        gone."""
         with self._lock:
             groups = list(self._groups)
         first = 0

@@ -80,5 +80,6 @@ class Saver:
                         return wanted
                 if self._ending:
                     return None
-                # A recorder does not call when a packet came: it would do so for every packet of every camera.
+                # A recorder does not call when a packet came: it would do so for every
+                # packet of every camera.
                 self._changed.wait(LOOK_S if self._wanted else None)

@@ -1,15 +1,17 @@
-"""Frames → segments: time stamps are repaired, frames are chosen for the analysed rate, sixteen make a segment.
+"""Frames → segments: time stamps are repaired, frames are chosen for the analysed rate, sixteen make a
+segment.
 
-Pure: no clock, no picture, no libav. The caller tells when a frame arrived and what its time stamp claims, and is told
-which position of which segment the frame takes. Rules:
+Pure: no clock, no picture, no libav. The caller tells when a frame arrived and what its time stamp claims,
+and is told which position of which segment the frame takes. Rules:
 
-* ``Timeline`` turns the stamps of one camera into stream time that never goes back. A stamp is trusted as long as it
-  advances by no more than the tolerance. Where it does not (missing, repeated, backward, jumping), time advances by what
-  the monitor's own clock says (live) or by the typical interval (files).
-* Analysed frames lie on a grid of 1/fps. A grid point takes the first frame that is not more than a quarter of an interval
-  early; a source slower than the grid, or a missing frame, repeats the frame before (``held``).
-* A hole beyond the tolerance breaks: the open segment is given up (one invalid ``time_jump`` piece) and the numbers jump
-  by as many segments as the hole swallowed.
+* ``Timeline`` turns the stamps of one camera into stream time that never goes back. A stamp is trusted as
+  long as it advances by no more than the tolerance. Where it does not (missing, repeated, backward, jumping),
+  time advances by what the monitor's own clock says (live) or by the typical interval (files).
+* Analysed frames lie on a grid of 1/fps. A grid point takes the first frame that is not more than a quarter
+  of an interval early; a source slower than the grid, or a missing frame, repeats the frame before
+  (``held``).
+* A hole beyond the tolerance breaks: the open segment is given up (one invalid ``time_jump`` piece) and the
+  numbers jump by as many segments as the hole swallowed.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ from dataclasses import dataclass
 from monitor.flow import FRAMES_PER_SEGMENT
 
 EARLY = 0.25
-"""How early a frame may be for its grid point, as a fraction of the analysed interval: half the jitter that a camera at
-exactly the analysed rate may have."""
+"""How early a frame may be for its grid point, as a fraction of the analysed interval: half the jitter that a
+camera at exactly the analysed rate may have."""
 TICK_S = 0.001
 """What a repeated or slightly backward stamp counts for."""
 STUCK_FRAMES = 3
@@ -36,7 +38,8 @@ LONGEST_HOLE_S = 86_400.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """When a frame came. ``stamp_s`` is what its container claims (None: nothing); the others are as in flow.py."""
+    """When a frame came. ``stamp_s`` is what its container claims (None: nothing); the others are as in
+    flow.py."""
 
     stamp_s: float | None
     captured_s: float
@@ -45,7 +48,8 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Position ``index`` (0..15) of the open segment takes the frame just pushed, or the one before it (``held``)."""
+    """Position ``index`` (0..15) of the open segment takes the frame just pushed, or the one before it
+    (``held``)."""
 
     index: int
     held: bool
@@ -79,7 +83,8 @@ class Resume:
 class Timeline:
     """The stream time of one camera: strictly increasing seconds, 0 at the first frame.
 
-    ``place`` returns (time, broken); broken means that the stream was interrupted for longer than the tolerance.
+    ``place`` returns (time, broken); broken means that the stream was interrupted for longer than the
+    tolerance.
     """
 
     def __init__(self, *, fps: float, live: bool, resume: Resume | None = None) -> None:
@@ -101,7 +106,8 @@ class Timeline:
 
     @property
     def tolerance_s(self) -> float:
-        """The longest time without a frame that is not a hole: half a segment, or three frames of a slow source."""
+        """The longest time without a frame that is not a hole: half a segment, or three frames of a slow
+        source."""
         return max(self._least_tolerance_s, min(3 * self.typical_s, LONGEST_TOLERANCE_S))
 
     def interrupt(self, nominal_s: float | None) -> None:
@@ -168,9 +174,10 @@ class Timeline:
 class Segmenter:
     """Cuts one camera's frames into pieces of sixteen analysed frames.
 
-    ``push`` answers with the places the frame takes and the pieces that are complete with it, in order. ``fault`` marks the
-    open piece invalid. ``interrupt`` says that the stream was opened anew. ``finish`` closes a file: a tail of at least 8
-    frames, or any tail where there was no segment at all, is filled up with its last frame; a shorter one is given up.
+    ``push`` answers with the places the frame takes and the pieces that are complete with it, in order.
+    ``fault`` marks the open piece invalid. ``interrupt`` says that the stream was opened anew. ``finish``
+    closes a file: a tail of at least 8 frames, or any tail where there was no segment at all, is filled up
+    with its last frame; a shorter one is given up.
     """
 
     def __init__(self, *, fps: float, live: bool, resume: Resume | None = None) -> None:
@@ -249,14 +256,14 @@ class Segmenter:
         filled = self.filled
         if self._last is None or filled == 0 or (filled < FRAMES_PER_SEGMENT // 2 and self._cut > 0):
             return []
-        events: list[Place | Piece] = [Place(index=index, held=True) for index in range(filled, FRAMES_PER_SEGMENT)]
+        missing = range(filled, FRAMES_PER_SEGMENT)
+        events: list[Place | Piece] = [Place(index=index, held=True) for index in missing]
         self._slot += FRAMES_PER_SEGMENT - filled
         return [*events, self._piece(self._last, filled)]
 
     def _piece(self, arrival: Arrival, frames: int, invalid: str | None = None) -> Piece:
         """Closes the piece of which ``frames`` real frames were placed; the grid stands behind its sixteenth."""
-        assert self._origin_s is not None
-        start_s = self._origin_s + (math.ceil(self._slot / FRAMES_PER_SEGMENT) - 1) * self._seconds
+        start_s = (self._origin_s or 0.0) + (math.ceil(self._slot / FRAMES_PER_SEGMENT) - 1) * self._seconds
         piece = Piece(
             number=self._number,
             start_s=start_s,

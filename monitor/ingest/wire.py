@@ -1,12 +1,12 @@
 """What travels between the monitor and its reader processes, and what both sides tell of a camera.
 
-One duplex pipe a process; every message is one of the frozen classes below. ``life`` numbers one reader of one camera
-in one process: what an ended life still says is not believed for the next.
+One duplex pipe a process; every message is one of the frozen classes below. ``life`` numbers one reader of
+one camera in one process: what an ended life still says is not believed for the next.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +19,8 @@ Link = Literal["connecting", "up", "lost", "ended", "disabled"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraHealth:
-    """How a camera's reader fares. The counters are cumulative and never fall, over restarts of reader and process too."""
+    """How a camera's reader fares. The counters are cumulative and never fall, over restarts of reader and
+    process too."""
 
     link: Link = "connecting"
     fault: str | None = None
@@ -33,7 +34,8 @@ class CameraHealth:
     segments: int = 0
     """Made and handed over, invalid ones not counted."""
     dropped: dict[str, int] = field(default_factory=dict)
-    """Whole segments lost, by reason: ``queue_full`` (the oldest waiting one), ``no_slot`` (all being scored)."""
+    """Whole segments lost, by reason: ``queue_full`` (the oldest waiting one), ``no_slot`` (all being
+    scored)."""
     invalid: dict[str, int] = field(default_factory=dict)
     decode_errors: int = 0
     reconnects: int = 0
@@ -53,33 +55,44 @@ class CameraHealth:
 
     def after(self, former: CameraHealth) -> CameraHealth:
         """This health with the counters of former lives added."""
-        sums = {
-            name: _sum(getattr(former, name), getattr(self, name))
-            for name in (f.name for f in fields(self))
-            if name in COUNTERS
-        }
-        return replace(self, last_frame_s=self.last_frame_s or former.last_frame_s, **sums)
+        return replace(
+            self,
+            last_frame_s=self.last_frame_s or former.last_frame_s,
+            frames_decoded=self.frames_decoded + former.frames_decoded,
+            segments=self.segments + former.segments,
+            dropped=_sum(self.dropped, former.dropped),
+            invalid=_sum(self.invalid, former.invalid),
+            decode_errors=self.decode_errors + former.decode_errors,
+            reconnects=self.reconnects + former.reconnects,
+            stalls=self.stalls + former.stalls,
+            restarts=self.restarts + former.restarts,
+            suspected=self.suspected + former.suspected,
+        )
 
     def without_counters(self) -> CameraHealth:
         """The same state, all counted from zero."""
-        fresh = CameraHealth()
-        return replace(self, **{name: getattr(fresh, name) for name in COUNTERS})
+        return replace(
+            self,
+            frames_decoded=0,
+            segments=0,
+            dropped={},
+            invalid={},
+            decode_errors=0,
+            reconnects=0,
+            stalls=0,
+            restarts=0,
+            suspected=0,
+        )
 
 
-COUNTERS = frozenset(
-    "frames_decoded segments dropped invalid decode_errors reconnects stalls restarts suspected".split()
-)
-
-
-def _sum(one: int | dict[str, int], other: int | dict[str, int]) -> int | dict[str, int]:
-    if isinstance(one, dict) and isinstance(other, dict):
-        return {key: one.get(key, 0) + other.get(key, 0) for key in sorted({*one, *other})}
-    return one + other  # type: ignore[operator]  # both are int where they are not dicts
+def _sum(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
+    return {key: one.get(key, 0) + other.get(key, 0) for key in sorted({*one, *other})}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvidenceRequest:
-    """Save what camera ``camera`` showed. Times are ``captured_s`` (time.monotonic()); the paths are absolute."""
+    """Save what camera ``camera`` showed. Times are ``captured_s`` (time.monotonic()); the paths are
+    absolute."""
 
     token: str
     camera: str

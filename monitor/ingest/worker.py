@@ -47,7 +47,8 @@ REPORT_S = 0.5
 """How often counters are told; changes of the link are told at once."""
 FREE_S = 0.05
 CLOSE_S = 1.0
-"""How long the end waits for threads that are inside libav: closing the process frees everything they hold."""
+"""How long the end waits for threads that are inside libav: closing the process frees everything they hold.
+"""
 
 
 class Life:
@@ -61,7 +62,8 @@ class Life:
         self._free = deque(order.slots)
         self._freed = threading.Condition()
         self._told: CameraHealth | None = None
-        recorder = Recorder(hello.recorder_s, hello.recorder_bytes) if hello.live and hello.recorder_s else None
+        records = hello.live and hello.recorder_s > 0
+        recorder = Recorder(hello.recorder_s, hello.recorder_bytes) if records else None
         self.reader = Reader(
             order.settings,
             hello.preprocessing,
@@ -116,7 +118,8 @@ class Life:
             while not self._free:
                 if self.reader.stopped:
                     return None
-                # The monitor frees the oldest segment's slot when it hears of the newest: that takes a moment, which
+                # The monitor frees the oldest segment's slot when it hears of the newest:
+                # that takes a moment, which
                 # frames that come in a burst would not leave it.
                 if not self._freed.wait(FREE_S if self._live else None) and self._live:
                     return None
@@ -226,7 +229,8 @@ def main() -> None:
     """``python -m monitor.ingest.worker PIPE_FD MEMORY_FD``: started by the pool only."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    # libav's log tells of lost packets (camera.py reads it), but holds addresses with passwords: it goes nowhere else.
+    # libav's log tells of lost packets (camera.py reads it), but holds addresses with passwords: it
+    # goes nowhere else.
     av.logging.set_level(av.logging.WARNING)
     av.logging.set_skip_repeated(False)
     logging.disable()

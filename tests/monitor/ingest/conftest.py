@@ -67,6 +67,7 @@ class RtspServer:
 
     def __init__(self, wanted: dict[str, Any]) -> None:
         self._wanted = wanted
+        self.mounts: dict[str, Any] = wanted["mounts"]
         self.port = 0
         self.start()
 

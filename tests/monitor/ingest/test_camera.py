@@ -134,17 +134,15 @@ def test_a_web_page_is_no_video() -> None:
 
 def test_other_kinds_of_addresses_are_refused() -> None:
     assert fault_of("concat:/etc/passwd|/etc/hosts").reason == "missing_file"
-    assert (
-        str(fault_of("gopher://host/x"))
-        == "streams of the kind gopher:// cannot be read; use rtsp, http or file"
-    )
+    assert str(fault_of("gopher://host/x")) == "streams of the kind gopher:// cannot be read; use rtsp, http or file"
     assert fault_of("rtsp://host:notaport/").reason == "bad_url"
 
 
 def test_a_playlist_cannot_make_libav_open_other_files(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "secret.ts", codec="libx264")
     playlist = tmp_path / "list.m3u8"
-    playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:3,\nhttp://127.0.0.1:1/{clip.name}\n#EXT-X-ENDLIST\n")
+    lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:4", "#EXTINF:3,", f"http://127.0.0.1:1/{clip.name}"]
+    playlist.write_text("\n".join([*lines, "#EXT-X-ENDLIST", ""]))
     assert fault_of(str(playlist)).reason in ("not_video", "network", "no_video", "unsupported")
 
 

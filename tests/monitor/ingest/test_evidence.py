@@ -23,14 +23,16 @@ from monitor.ingest.wire import EvidenceRequest
 from tests.monitor.ingest.conftest import LIVE, camera, write_clip
 
 
-def record(path: Path, recorder: Recorder, *, rate: float = 1.0, **more: Any) -> None:
+def record(path: Path, recorder: Recorder, **more: Any) -> None:
     """Plays a clip into a recorder, a packet's time stamp being its arrival."""
     with open_stream(camera("gate", str(path), **more)) as stream:
         recorder.opened(stream)
         for packet in stream.packets():
             if packet.size:
-                stream.decode(packet) if packet.stream_index == stream.video.index else None
-                recorder.add(packet, float(packet.dts * packet.time_base) * rate)
+                if packet.stream_index == stream.video.index:
+                    stream.decode(packet)
+                stamp = packet.dts if packet.dts is not None else packet.pts
+                recorder.add(packet, float((stamp or 0) * packet.time_base))
 
 
 def request(folder: Path, from_s: float, to_s: float, snapshot_s: float) -> EvidenceRequest:
@@ -102,7 +104,7 @@ def test_a_jpeg_camera_gives_an_mp4(tmp_path: Path) -> None:
 
 def test_stamps_that_jump_or_stand_still_make_a_clip_that_plays(tmp_path: Path) -> None:
     recorder = Recorder(60.0, 10_000_000)
-    path = write_clip(tmp_path / "a.mkv", frames=60, stamps=lambda index: index if index < 30 else index + 90_000)
+    path = write_clip(tmp_path / "a.mkv", frames=60, stamps=lambda i: i if i < 30 else i + 90_000)
     with open_stream(camera("gate", str(path))) as stream:
         recorder.opened(stream)
         for index, packet in enumerate(packet for packet in stream.packets() if packet.size):
@@ -129,6 +131,48 @@ def test_a_change_of_size_is_told_and_the_side_of_the_snapshot_is_kept(tmp_path:
     assert evidence.note is not None
     assert "the stream changed its size or codec" in evidence.note
     assert frames_of(tmp_path / "2026/a.mp4")[0].shape == (64, 96, 3)
+
+
+def test_a_change_of_size_within_a_connection_is_kept_apart_too(tmp_path: Path) -> None:
+    one = write_clip(tmp_path / "1.ts", frames=30)
+    two = write_clip(tmp_path / "2.ts", frames=60, size_px=(96, 80))
+    (tmp_path / "a.ts").write_bytes(one.read_bytes() + two.read_bytes())
+    recorder = Recorder(60.0, 10_000_000)
+    with open_stream(camera("gate", str(tmp_path / "a.ts"))) as stream:
+        recorder.opened(stream)
+        for index, packet in enumerate(packet for packet in stream.packets() if packet.size):
+            stream.decode(packet)
+            recorder.add(packet, index / 15)
+    before = save(tmp_path, recorder, request(tmp_path, 0.0, 6.0, 1.0))
+    assert before.note is not None
+    assert "the stream changed its size or codec" in before.note
+    assert {frame.shape for frame in frames_of(tmp_path / "2026/a.mp4")} == {(48, 64, 3)}
+    save(tmp_path, recorder, request(tmp_path, 0.0, 6.0, 5.0))
+    shapes = [frame.shape for frame in frames_of(tmp_path / "2026/a.mp4")]
+    assert set(shapes) == {(80, 96, 3)}
+    assert len(shapes) >= 44
+    assert cv2.imread(str(tmp_path / "2026/a.jpg")).shape == (80, 96, 3)
+
+
+def test_sound_is_kept_only_where_it_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as output:
+        picture, sound = output.add_stream("libx264", rate=15), output.add_stream("aac", rate=8000)
+        picture.width = picture.height = 64
+        for index in range(45):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), index, np.uint8), format="rgb24")
+            output.mux(picture.encode(frame))
+            tone = av.AudioFrame.from_ndarray(np.zeros((2, 533), np.float32), format="fltp", layout="stereo")
+            tone.sample_rate = 8000
+            output.mux(sound.encode(tone))
+        output.mux(picture.encode(None))
+        output.mux(sound.encode(None))
+    for audio, kinds in ((False, ["video"]), (True, ["video", "audio"])):
+        recorder = Recorder(60.0, 10_000_000)
+        record(path, recorder, audio=audio)
+        assert save(tmp_path, recorder, request(tmp_path, 0.0, 2.9, 1.0)).clip == "2026/a.mp4"
+        with av.open(str(tmp_path / "2026/a.mp4")) as opened:
+            assert [stream.type for stream in opened.streams] == kinds
 
 
 def test_a_recorder_is_bounded_in_seconds_and_in_bytes_and_says_when_it_is_short(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -25,7 +26,8 @@ def test_a_camera_is_read_over_tcp_and_udp(watch: Callable[..., Any], rtsp_serve
         for segment in w.valid("tcp"):
             assert segment.end_s - segment.start_s == pytest.approx(16 / 15)
             assert abs(segment.captured_wall_s - time.time()) < 10
-        steps = [b.captured_s - a.captured_s for a, b in zip(w.valid("tcp"), w.valid("tcp")[1:], strict=False)]
+        captured_s = [segment.captured_s for segment in w.valid("tcp")]
+        steps = [b - a for a, b in pairwise(captured_s)]
         assert steps == [pytest.approx(16 / 15, abs=0.25)] * len(steps)
 
 
@@ -88,7 +90,8 @@ def test_frames_after_lost_packets_are_not_analysed_as_if_they_were_real(
 
 def test_jpeg_over_rtp_is_read(watch: Callable[..., Any], rtsp_server: Callable[..., Any]) -> None:
     # RTP's JPEG needs sizes that are multiples of 8.
-    launch = LIVE.split("! x264enc")[0].replace("height=180", "height=176,format=I420") + "! jpegenc ! rtpjpegpay name=pay0 pt=26"
+    picture = LIVE.split("! x264enc")[0].replace("height=180", "height=176,format=I420")
+    launch = picture + "! jpegenc ! rtpjpegpay name=pay0 pt=26"
     server = rtsp_server({"/gate": {"launch": launch}})
     with watch([camera("gate", server.url("/gate"))]) as w:
         w.until(lambda: len(w.valid("gate")) >= 2)
@@ -115,3 +118,16 @@ def test_no_secret_is_told_to_anyone(
         told = repr(w.pool.health()) + caplog.text + "".join(capfd.readouterr())
     assert "s3cret" not in told
     assert "401" in told
+
+
+def test_a_camera_that_comes_back_with_another_codec_and_size_is_read_on(
+    watch: Callable[..., Any], rtsp_server: Callable[..., Any]
+) -> None:
+    server = rtsp_server({"/gate": {"launch": LIVE}})
+    with watch([camera("gate", server.url("/gate"))]) as w:
+        w.until(lambda: len(w.valid("gate")) >= 1)
+        server.kill()
+        server.mounts["/gate"] = {"launch": LIVE.replace("320", "640").replace("15/1", "10/1")}
+        server.start()
+        w.until(lambda: w.pool.health()["gate"].width_px == 640 and len(w.valid("gate")) >= 4)
+        assert w.pool.health()["gate"].source_fps == pytest.approx(10.0, rel=0.02)
