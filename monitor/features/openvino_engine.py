@@ -1,9 +1,10 @@
 """OpenVINO on the CPU, in float32: the torch module converted once, its graph kept in the cache.
 
-Measured on two cores of an AMD EPYC (AVX2) with effnet_lite0, milliseconds a segment at batch 1 / 4 / 8,
-eager torch (folded) against this: one thread 100 / 109 / 164 against 58 / 59 / 62, two threads 51 / 61 / 85
-against 39 / 40 / 27; largest error 2e-6 of the largest feature. One graph of dynamic batch is as fast as
-one compiled for each size. Converting takes 3 to 4 s, reading the kept graph and compiling it 0.2 s.
+Measured on two cores of an AMD EPYC (AVX2) with effnet_lite0, milliseconds a segment at batch 1 / 4 / 8, the cores
+nearly idle: eager torch (folded) 100 / 109 / 164 with one thread and 51 / 61 / 85 with two, this 58 / 59 / 62 and
+39 / 40 / 27. With the cores overcommitted by other work (load 5), medians at batch 1 / 4: eager 1,100 to 1,600 /
+500 to 650, this 130 to 150 / 120. Largest error 2e-6 of the largest feature. One graph of dynamic batch is as fast
+as one compiled for each size. Converting takes 3 s (i3d_r50: 5 s), reading the kept graph and compiling it 0.2 s.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ class OpenVino(Encoder):
             "PERFORMANCE_HINT": "LATENCY",
             # On a CPU that has bfloat16 the plugin would use it, and features would depend on the machine.
             "INFERENCE_PRECISION_HINT": "f32",
+            # The cores are shared with the readers' decoders; threads tied to one wait for it.
+            "ENABLE_CPU_PINNING": False,
         }
         release = openvino.__version__.split("-")[0]
         kept = None if folder is None else folder / f"{recipe.name}-{fingerprint[:16]}-{release}.xml"

@@ -54,6 +54,7 @@ def noise(name: str, segments: int = 2) -> Tensor:
     return torch.randint(0, 255, shape, dtype=torch.uint8, generator=generator)
 
 
+@pytest.mark.slow
 def test_x3d_is_what_pytorchvideo_computes_and_comes_by_http_or_file(cache: Path, tmp_path: Path) -> None:
     """One network through every door: import, fetch broken off and resumed, trust on first use, local path."""
     network = random_network("x3d_s")
