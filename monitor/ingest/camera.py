@@ -3,16 +3,10 @@ credentials."""
 
 from __future__ import annotations
 
-import errno
-import queue
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 import av
 import av.error
@@ -22,7 +16,9 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from monitor.ingest.fault import StreamFault, fault_of, stalled, unanswered
 from monitor.ingest.picture import Polygons
+from monitor.ingest.source import SCHEMES, Source, check_device, check_file, resolve
 
 if TYPE_CHECKING:
     from monitor.config import Camera
@@ -33,16 +29,6 @@ gradual refreshes has no key frames, and heals all the same."""
 
 NEARLY = 0.9
 """What lasted so much of a time-out was ended by it, whatever the error says."""
-
-
-class StreamFault(Exception):  # noqa: N818 - a fault of the stream, named by the house's word for it
-    """An expected fault of a stream. ``reason`` is a word for counting, ``sentence`` says what is wrong and
-    what to do."""
-
-    def __init__(self, reason: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.reason = reason
-        self.sentence = sentence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,54 +70,6 @@ class ReaderSettings:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """A stream's address, taken apart. ``scheme``: rtsp, rtsps, http, https, file or device."""
-
-    scheme: str
-    target: str = field(repr=False)
-    """What libav opens."""
-    host: str | None
-    port: int | None
-    shown: str
-    """The address for people: without credentials, path or query of a network stream's secret parts."""
-
-    @classmethod
-    def of(cls, url: str) -> Source:
-        if url.isdigit() or url.startswith("/dev/video"):
-            target = f"/dev/video{url}" if url.isdigit() else url
-            return cls(scheme="device", target=target, host=None, port=None, shown=target)
-        if "://" not in url:
-            return cls(scheme="file", target=url, host=None, port=None, shown=url)
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError:
-            raise StreamFault("bad_url", "the url cannot be read: it needs the form rtsp://host:port/path") from None
-        if parts.scheme == "file":
-            target = unquote(parts.path)
-            return cls(scheme="file", target=target, host=None, port=None, shown=target)
-        if parts.scheme not in SCHEMES:
-            raise StreamFault(
-                "bad_url", f"streams of the kind {parts.scheme}:// cannot be read; use rtsp, http or file"
-            )
-        port = port or {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}[parts.scheme]
-        host = parts.hostname or ""
-        return cls(scheme=parts.scheme, target=url, host=host, port=port, shown=f"{parts.scheme}://{host}:{port}")
-
-
-SCHEMES = {
-    "rtsp": "rtsp,rtp,rtcp,udp,tcp",
-    "rtsps": "rtsp,rtp,srtp,udp,tcp,tls,crypto",
-    "http": "http,httpproxy,tcp",
-    "https": "https,http,httpproxy,tls,tcp,crypto",
-    "file": "file",
-    "device": "file",
-}
-"""Which protocols libav may use for a scheme: a hostile playlist must not make it read files or other hosts'
-services."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Decoded:
     """One decoded frame: ``stamp_s`` by its container (None: none), ``fault`` why it is not to be trusted."""
@@ -154,6 +92,7 @@ class Stream:
         self._container = container
         self.video = video
         self._settings = settings
+        self._shown = Source.of(settings.url).shown
         self._clock = clock
         self._distrusted = 0
         self._healing: set[int | None] = set()
@@ -213,13 +152,13 @@ class Stream:
                     asked_s = self._clock()
             except (av.error.FFmpegError, OSError, RuntimeError, ValueError) as error:
                 self._check_waited(asked_s)
-                raise fault_of(error, self._settings, opening=False) from None
+                raise fault_of(error, self._shown, self._settings.stall_timeout_s, opening=False) from None
 
     def _check_waited(self, asked_s: float) -> None:
         """A time-out comes as many errors, and as the end of the stream too: it is told by its duration."""
         limit_s = self._settings.stall_timeout_s
         if self._clock() - asked_s >= NEARLY * limit_s:
-            raise stalled(self._settings)
+            raise stalled(self._shown, limit_s)
 
     def _look_for_loss(self, logs: list[tuple[int, str, str]]) -> None:
         """Where a whole frame was lost on the way (UDP), decoders go on with the wrong reference and flag
@@ -278,9 +217,9 @@ def open_stream(settings: ReaderSettings) -> Stream:
     """
     source = Source.of(settings.url)
     if source.scheme == "file":
-        _check_file(source)
+        check_file(source)
     elif source.scheme == "device":
-        _check_device(source)
+        check_device(source)
     elif source.host is not None:
         resolve(source.host, source.port or 0, settings.connect_timeout_s)
     asked_s = time.monotonic()
@@ -294,8 +233,8 @@ def open_stream(settings: ReaderSettings) -> Stream:
         )
     except (av.error.FFmpegError, OSError, RuntimeError, ValueError) as error:
         if time.monotonic() - asked_s >= NEARLY * settings.connect_timeout_s:
-            raise unanswered(settings) from None
-        raise fault_of(error, settings, opening=True) from None
+            raise unanswered(source.shown, settings.connect_timeout_s) from None
+        raise fault_of(error, source.shown, settings.connect_timeout_s, opening=True) from None
     try:
         return Stream(container, _video_of(container, source), settings)
     except BaseException:
@@ -319,51 +258,6 @@ def libav_options(source: Source, settings: ReaderSettings) -> dict[str, str]:
     return options
 
 
-def resolve(host: str, port: int, timeout_s: float) -> None:
-    """Looks the host up in a thread of its own: libav's look-up cannot be interrupted, and would hang the
-    reader."""
-    answers: queue.SimpleQueue[OSError | None] = queue.SimpleQueue()
-
-    def look_up() -> None:
-        try:
-            socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError as error:
-            answers.put(error)
-        else:
-            answers.put(None)
-
-    threading.Thread(target=look_up, name=f"resolve {host}", daemon=True).start()
-    try:
-        error = answers.get(timeout=timeout_s)
-    except queue.Empty:
-        raise StreamFault("unknown_host", f"no name server answered for the host '{host}' in {timeout_s:g} s") from None
-    if error is not None:
-        raise StreamFault("unknown_host", f"the host '{host}' is unknown: check the name in the camera's url")
-
-
-def _check_file(source: Source) -> None:
-    path = Path(source.target)
-    try:
-        if path.is_dir():
-            raise StreamFault("not_video", f"{path} is a folder, not a video file")
-        if path.stat().st_size == 0:
-            raise StreamFault("empty", f"the file {path} is empty (0 bytes)")
-    except FileNotFoundError:
-        raise StreamFault("missing_file", f"there is no file {path}") from None
-    except PermissionError:
-        raise StreamFault("permission", f"the file {path} may not be read by this user") from None
-
-
-def _check_device(source: Source) -> None:
-    if not Path(source.target).exists():
-        raise StreamFault("missing_file", f"there is no camera device {source.target}: is it plugged in?")
-    if "video4linux2" not in av.formats_available and "v4l2" not in av.formats_available:
-        raise StreamFault(
-            "unsupported",
-            "this PyAV cannot read camera devices (its wheel has no video4linux); serve the device over RTSP instead",
-        )
-
-
 def _video_of(container: InputContainer, source: Source) -> VideoStream:
     video = next(iter(container.streams.video), None)
     if video is None:
@@ -372,75 +266,3 @@ def _video_of(container: InputContainer, source: Source) -> VideoStream:
     if video.codec_context is None:
         raise StreamFault("unsupported_codec", f"{source.shown} sends a video codec that cannot be decoded here")
     return video
-
-
-def unanswered(settings: ReaderSettings) -> StreamFault:
-    shown = Source.of(settings.url).shown
-    return StreamFault("timeout", f"{shown} did not answer within {settings.connect_timeout_s:g} s")
-
-
-def stalled(settings: ReaderSettings) -> StreamFault:
-    shown = Source.of(settings.url).shown
-    return StreamFault("stall", f"no data from {shown} for {settings.stall_timeout_s:g} s")
-
-
-def fault_of(error: BaseException, settings: ReaderSettings, *, opening: bool) -> StreamFault:
-    """The sentence for an error of libav; its own text holds the address with the password, so none of it is
-    used."""
-    source = Source.of(settings.url)
-    shown = source.shown
-    if isinstance(error, av.error.ExitError | av.error.TimeoutError | TimeoutError):
-        return unanswered(settings) if opening else stalled(settings)
-    for kinds, reason, sentence in _SENTENCES:
-        if isinstance(error, kinds):
-            return StreamFault(reason, sentence.format(shown=shown))
-    number = getattr(error, "errno", None)
-    if number in (errno.EHOSTUNREACH, errno.ENETUNREACH):
-        return StreamFault("unreachable", f"there is no route to {shown}")
-    if number == errno.EIO and opening:
-        return StreamFault("not_video", f"{shown} broke off before a video could be recognised")
-    name = type(error).__name__
-    doing = "could not be opened" if opening else "broke off"
-    return StreamFault("network", f"{shown} {doing} ({name}{'' if number is None else f', error {number}'})")
-
-
-_SENTENCES: tuple[tuple[tuple[type[BaseException], ...], str, str], ...] = (
-    (
-        (av.error.ConnectionRefusedError,),
-        "refused",
-        "{shown} refused the connection: is the camera on, is the port right?",
-    ),
-    (
-        (av.error.HTTPUnauthorizedError,),
-        "unauthorized",
-        "{shown} refused the user name or password (401): check the camera's credentials",
-    ),
-    ((av.error.HTTPForbiddenError,), "forbidden", "{shown} forbids access to this stream (403)"),
-    (
-        (av.error.HTTPNotFoundError,),
-        "not_found",
-        "{shown} has no stream of that path (404): check the path in the url",
-    ),
-    ((av.error.HTTPTooManyRequestsError,), "busy", "{shown} has too many viewers or requests (429)"),
-    (
-        (av.error.HTTPClientError,),
-        "rejected",
-        "{shown} rejected the request (4xx): check path and transport of the camera",
-    ),
-    ((av.error.HTTPServerError,), "server", "{shown} reported an error of its own (5xx)"),
-    ((av.error.InvalidDataError,), "not_video", "{shown} does not send a video that can be read"),
-    ((av.error.EOFError,), "ended", "{shown} ended"),
-    ((av.error.ProtocolNotFoundError,), "unsupported", "{shown} uses a protocol that is not allowed here"),
-    (
-        (av.error.DecoderNotFoundError, av.error.PatchWelcomeError),
-        "unsupported_codec",
-        "{shown} sends a video codec that cannot be decoded here",
-    ),
-    ((av.error.FileNotFoundError,), "missing_file", "{shown} does not exist"),
-    ((av.error.PermissionError,), "permission", "{shown} may not be read by this user"),
-    (
-        (av.error.ConnectionResetError, av.error.BrokenPipeError, av.error.ConnectionAbortedError),
-        "reset",
-        "{shown} closed the connection",
-    ),
-)

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from monitor.flow import Preprocessing, Segment
-from monitor.ingest.camera import ReaderSettings, StreamFault, open_stream
+from monitor.ingest.camera import ReaderSettings, open_stream
 from monitor.ingest.cutter import Cut, Cutter, Slot
+from monitor.ingest.fault import StreamFault
 from monitor.ingest.picture import Polygons
 
 

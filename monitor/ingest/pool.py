@@ -1,4 +1,8 @@
-"""All readers as the scorer sees them: segments in shared memory, the oldest dropped when nobody takes them."""
+"""All readers as the scorer sees them: segments in shared memory, the oldest dropped when nobody takes them.
+
+Longer than its neighbours, because it is one lock's worth of state: what is queued, what is on the way, and which
+camera lives in which process must change together.
+"""
 
 from __future__ import annotations
 

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from monitor.ingest.camera import ReaderSettings, Stream, StreamFault, open_stream
+from monitor.ingest.camera import ReaderSettings, Stream, open_stream
+from monitor.ingest.fault import StreamFault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

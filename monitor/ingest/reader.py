@@ -11,11 +11,13 @@ from collections.abc import Callable
 from av.packet import Packet
 
 from monitor.flow import FRAMES_PER_SEGMENT, Preprocessing
-from monitor.ingest.camera import Decoded, ReaderSettings, Source, Stream, StreamFault, open_stream
+from monitor.ingest.camera import Decoded, ReaderSettings, Stream, open_stream
 from monitor.ingest.cutter import Cut, Cutter, Slot
+from monitor.ingest.fault import StreamFault
 from monitor.ingest.memory import Doing
 from monitor.ingest.recorder import Recorder
 from monitor.ingest.segment import Resume
+from monitor.ingest.source import Source
 from monitor.ingest.wire import CameraHealth, Link
 
 QUICK_S = 0.5

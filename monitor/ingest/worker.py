@@ -15,16 +15,18 @@ import traceback
 from collections import deque
 from multiprocessing.connection import Connection
 from types import TracebackType
+from urllib.parse import urlsplit
 
 import av.logging
 
-from monitor.ingest.camera import Source, StreamFault
 from monitor.ingest.cutter import Cut, Slot
+from monitor.ingest.fault import StreamFault
 from monitor.ingest.memory import Doing, SlotMemory
 from monitor.ingest.reader import Reader
 from monitor.ingest.recorder import Recorder
 from monitor.ingest.saver import Saver
 from monitor.ingest.segment import Piece
+from monitor.ingest.source import Source
 from monitor.ingest.wire import (
     Add,
     Beat,
@@ -215,13 +217,14 @@ class Worker:
 
 
 def redacted(text: str, secrets: set[str]) -> str:
-    """``text`` without any camera's address."""
+    """``text`` without any camera's address or password."""
     for secret in sorted(secrets, key=len, reverse=True):
         try:
-            shown = Source.of(secret).shown
-        except StreamFault:
-            shown = "(address)"
+            shown, password = Source.of(secret).shown, urlsplit(secret).password
+        except (StreamFault, ValueError):
+            shown, password = "(address)", None
         text = text.replace(secret, shown)
+        text = text.replace(password, "***") if password else text
     return text
 
 

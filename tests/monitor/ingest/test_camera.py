@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 from av.packet import Packet
 
-from monitor.ingest.camera import ReaderSettings, Source, StreamFault, libav_options, open_stream
+from monitor.ingest.camera import ReaderSettings, libav_options, open_stream
+from monitor.ingest.fault import StreamFault
 from monitor.ingest.probe import probe
 from monitor.ingest.reader import backoff_s
 from monitor.ingest.recorder import packet_of
+from monitor.ingest.source import Source
 from tests.monitor.ingest.conftest import LIVE, camera, write_clip
 
 

@@ -14,7 +14,7 @@ import pytest
 from av.video.reformatter import Interpolation
 
 from monitor.flow import Preprocessing
-from monitor.ingest.camera import StreamFault
+from monitor.ingest.fault import StreamFault
 from monitor.ingest.file import segments_of_file
 from tests.monitor.ingest.conftest import SMALL, camera, write_clip
 
