@@ -28,7 +28,7 @@ from monitor.config import Mqtt
 from monitor.flow import CameraStatus, Evidence
 from tests.conftest import free_port, needs_program
 
-from .servers import Mosquitto, Subscriber, certificates, eventually, mosquitto, subscriber
+from .servers import Mosquitto, Subscriber, certificates, eventually, mosquitto, subscriber, until
 from .support import NOON, bag, cameras
 
 TOPICS = Topics("vad", "plant-7")
@@ -120,6 +120,7 @@ def test_an_incident_reaches_a_subscriber_as_the_contract_says(broker: Mosquitto
 
     with subscriber(broker.port, "#") as listening:
         latencies = asyncio.run(scenario(listening))
+        until(lambda: len(listening.payloads("/availability")) == 2, what="the good-bye")
         told = listening.payloads("/alert")
         assert [(x["seq"], x["kind"]) for x in told] == [(1, "raised"), (2, "updated"), (3, "ended")]
         assert [x["evidence"]["state"] for x in told] == ["pending", "ready", "ready"]
