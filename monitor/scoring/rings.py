@@ -19,6 +19,7 @@ from monitor.detectors import artefact as artefacts
 from monitor.detectors.artefact import Artefact
 from monitor.features import backbone as backbones
 from monitor.features.backbone import Backbone
+from monitor.features.engine import cpu_threads
 from monitor.flow import BagScore, Segment, SegmentTimes
 from monitor.scoring.ring import Bag, Ring
 
@@ -148,6 +149,7 @@ def open_rings(settings: Scoring, *, files: bool) -> Rings:
 
     Raises ArtefactError, BackboneError or WeightsError in a sentence. ``files``: streams that end.
     """
+    torch.set_num_threads(cpu_threads())
     device = device_of(settings.device)
     artefact = artefacts.load(settings.artefact, device)
     card = artefact.card
