@@ -89,6 +89,8 @@ def check_file(source: Source) -> None:
     try:
         if path.is_dir():
             raise StreamFault("not_video", f"{path} is a folder, not a video file")
+        if path.exists() and not path.is_file():
+            raise StreamFault("not_video", f"{path} is not a regular file")
         if path.stat().st_size == 0:
             raise StreamFault("empty", f"the file {path} is empty (0 bytes)")
     except FileNotFoundError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import os
 import socket
 import threading
 import time
@@ -42,6 +43,11 @@ def test_an_empty_file(tmp_path: Path) -> None:
 
 def test_a_folder(tmp_path: Path) -> None:
     assert str(fault_of(str(tmp_path))) == f"{tmp_path} is a folder, not a video file"
+
+
+def test_a_pipe_is_refused_because_opening_it_would_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.mp4")
+    assert str(fault_of(f"{tmp_path}/a.mp4")) == f"{tmp_path}/a.mp4 is not a regular file"
 
 
 def test_a_file_that_is_no_video(tmp_path: Path) -> None:

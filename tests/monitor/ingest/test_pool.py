@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -18,6 +19,7 @@ import pytest
 from monitor.config import Ingest
 from monitor.flow import Segment
 from monitor.ingest.file import segments_of_file
+from monitor.ingest.memory import Doing
 from monitor.ingest.wire import CameraHealth
 from tests.conftest import ROOT
 from tests.monitor.ingest.conftest import SMALL, camera, write_clip
@@ -145,12 +147,8 @@ def test_a_killed_reader_process_is_replaced_and_nothing_counts_backward(
         assert others.items() <= w.pool.pids.items()
 
 
-def test_a_camera_whose_process_crashes_twice_gets_one_of_its_own(
-    watch: Callable[..., Any], tmp_path: Path, needs_rtsp: None
-) -> None:
+def test_a_camera_whose_process_crashes_twice_gets_one_of_its_own(watch: Callable[..., Any], tmp_path: Path) -> None:
     # Nobody answers at this address within the time-out, so that "hung" is always being opened.
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x"
         clip = write_clip(tmp_path / "a.mp4", frames=600, fps=30)
@@ -163,6 +161,26 @@ def test_a_camera_whose_process_crashes_twice_gets_one_of_its_own(
                 w.until(lambda crashes=crashes: w.pool.health()["hung"].suspected == crashes)
             w.until(lambda: len(w.pool.pids) == 2 and w.link("good") == "up")
             assert sorted(w.pool.pids.values()) == [("good",), ("hung",)]
+
+
+def test_a_thread_that_hangs_in_libav_costs_its_process_and_is_blamed(
+    watch: Callable[..., Any], tmp_path: Path
+) -> None:
+    clip = write_clip(tmp_path / "a.mp4", frames=600, fps=30)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x"
+        with watch([camera("good", f"file://{clip}"), camera("hung", url, connect_timeout_s=30.0)]) as w:
+            w.until(lambda: w.link("good") == "up")
+            (process,) = w.pool._processes.values()
+            (placed,) = [placed for placed in process.lives.values() if placed.settings.name == "hung"]
+            assert process.memory.doing(placed.mark)[0] is Doing.OPENING
+            # As if it had begun 93 s ago: three time-outs and the grace are over.
+            process.memory._marks[placed.mark, 1] -= 93.0
+            w.until(lambda: w.pool.health()["hung"].suspected == 1)
+            w.until(lambda: w.link("good") == "up")
+            health = w.pool.health()
+            assert (health["good"].restarts, health["good"].suspected) == (1, 0)
+            assert gone(process.pid)
 
 
 @pytest.mark.slow

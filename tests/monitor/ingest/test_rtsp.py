@@ -120,6 +120,7 @@ def test_no_secret_is_told_to_anyone(
     assert "401" in told
 
 
+@pytest.mark.slow
 def test_a_camera_that_comes_back_with_another_codec_and_size_is_read_on(
     watch: Callable[..., Any], rtsp_server: Callable[..., Any]
 ) -> None:
