@@ -42,7 +42,9 @@ class Video:
 
 
 def read(listing: Path) -> tuple[Video, ...]:
-    """Videos of a CSV: columns path, label, scene and, where known, fold, frames, width, height, duration_s.
+    """Videos of a CSV: columns path, label and, where known, scene, fold, frames, width, height, duration_s.
+
+    A list without scenes counts as one camera: nothing in it is ever held out from the rest of it.
 
     Raises:
         CatalogueError: a missing file or column, a label that is not 0 or 1, or a path listed twice.
@@ -51,7 +53,7 @@ def read(listing: Path) -> tuple[Video, ...]:
         raise CatalogueError(f"{listing}: no such list of videos")
     with listing.open(newline="", encoding="utf-8") as lines:
         rows = csv.DictReader(lines)
-        missing = {"path", "label", "scene"} - set(rows.fieldnames or ())
+        missing = {"path", "label"} - set(rows.fieldnames or ())
         if missing:
             raise CatalogueError(f"{listing}: the column {sorted(missing)[0]} is missing")
         videos = tuple(_video(listing, rows.line_num, row) for row in rows)
@@ -111,7 +113,7 @@ def _video(listing: Path, line: int, row: dict[str, str]) -> Video:
         id=Path(row["path"]).with_suffix("").as_posix(),
         path=row["path"],
         label=int(row["label"]),
-        scene=row["scene"],
+        scene=row.get("scene") or listing.parent.name,
         fold=number("fold"),
         duration_s=float(row["duration_s"]) if row.get("duration_s") else None,
         width_px=number("width"),

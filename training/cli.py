@@ -50,6 +50,11 @@ def _parser() -> argparse.ArgumentParser:
     default.add_argument("--device", default="cpu")
     default.set_defaults(run=_default)
 
+    latency = with_features(command("latency", "the accuracy-latency curve on joined streams, by l and delay"))
+    latency.add_argument("--bags", default="2,4,6,8", help="the l to try, by comma (%(default)s)")
+    latency.add_argument("--figure", type=Path, required=True, help="where the picture goes (.svg or .png)")
+    latency.set_defaults(run=_latency)
+
     evaluate = command("evaluate", "clip AUC of a table that `vad-monitor replay` wrote")
     evaluate.add_argument("--replay", type=Path, required=True, help="its CSV: file,segment,...,score,...")
     evaluate.set_defaults(run=_evaluate)
@@ -80,6 +85,22 @@ def _default(asked: argparse.Namespace) -> None:
     sys.stdout.write(report.text(table) + "\n\n")
     sys.stdout.write(f"thresholds {card.thresholds}\n{json.dumps(card.metrics['at_thresholds'], indent=1)}\n")
     sys.stdout.write(f"artefact in {asked.out}\n")
+
+
+def _latency(asked: argparse.Namespace) -> None:
+    from monitor.features import backbone
+    from monitor.flow import FRAMES_PER_SEGMENT
+    from training import catalogue, default, extract, figures, joined
+
+    recipe = default.RECIPE
+    videos = catalogue.local(asked.data, asked.sets.split(","))
+    encoder = backbone.create(default.BACKBONE)
+    features = extract.extract(videos, asked.data, asked.features, encoder, recipe.fps, mirrored=True)
+    lengths = [int(length) for length in asked.bags.split(",")]
+    points = joined.curve(videos, features, recipe, range(asked.seeds), lengths)
+    segment_s = FRAMES_PER_SEGMENT / recipe.fps
+    figures.accuracy_latency(points, asked.figure, chosen=(recipe.bag, recipe.delay), segment_s=segment_s)
+    sys.stdout.write(joined.table(points) + "\n")
 
 
 def _evaluate(asked: argparse.Namespace) -> None:

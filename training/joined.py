@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from training import evaluate
+from monitor.flow import FRAMES_PER_SEGMENT
+from training import evaluate, train
 from training.catalogue import Video
 from training.extract import Features
+from training.train import Recipe
 
 Floats = npt.NDArray[np.float32]
 
@@ -105,3 +107,43 @@ def point(
         found=len(waits) / runs,
         latency_s=float(np.median(waits)) if waits else float("nan"),
     )
+
+
+def curve(
+    videos: Sequence[Video],
+    features: Mapping[str, Features],
+    recipe: Recipe,
+    seeds: Sequence[int],
+    bags: Sequence[int],
+) -> list[Point]:
+    """The accuracy–latency curve: every l of ``bags`` at stride 1 with every delay, scores averaged over seeds.
+
+    The training clips do not depend on l, so a model a fold and seed serves the whole curve.
+    """
+    made = streams(videos, features)
+    folds = sorted({stream.fold for stream in made if stream.fold is not None})
+    models = {
+        fold: [train.train([video for video in videos if video.fold != fold], features, recipe, seed) for seed in seeds]
+        for fold in folds
+    }
+
+    def score(stream: Stream, bag: int, delay: int) -> npt.NDArray[np.floating]:
+        given = [
+            train.score(trained, stream.features_ND, bag=bag, stride=1, delay=delay).scores_N
+            for trained in models[stream.fold or 0]
+        ]
+        mean_N: npt.NDArray[np.floating] = np.mean(given, axis=0)
+        return mean_N
+
+    segment_s = FRAMES_PER_SEGMENT / recipe.fps
+    return [point(made, score, bag=bag, delay=delay, segment_s=segment_s) for bag in bags for delay in range(bag)]
+
+
+def table(points: Sequence[Point]) -> str:
+    """The curve as a Markdown table."""
+    lines = ["| l | d | pooled AUC | AUC within | runs found | median s to crossing |", "|---|---|---|---|---|---|"]
+    lines += [
+        f"| {p.bag} | {p.delay} | {p.pooled_auc:.3f} | {p.within_auc:.3f} | {p.found:.2f} | {p.latency_s:.1f} |"
+        for p in points
+    ]
+    return "\n".join(lines)

@@ -17,15 +17,21 @@ SMALLEST_SD = 1e-3
 """A dimension that hardly ever changes is not blown up, and its sd stays well within float16."""
 
 
-def fit(features_ND: Floats, projected: int | None, *, whiten: float = 0.0) -> Standardisation:
+def fit(
+    features_ND: Floats, projected: int | None, *, whiten: float = 0.0, emphasis_D: Floats | None = None
+) -> Standardisation:
     """Mean and sd of every dimension, and the first ``projected`` principal directions of what they leave.
+
+    ``emphasis_D``: what each standardised dimension is multiplied by before the projection (1 where None).
 
     The projection is scaled so that the P dimensions have variance 1 on average. ``whiten`` between 0 and 1
     evens them out: each direction is divided by its sd to that power (0: principal components as they are).
     """
     mean_D = features_ND.mean(axis=0)
     sd_D = np.maximum(features_ND.std(axis=0), SMALLEST_SD)
-    mean, sd = torch.from_numpy(mean_D), torch.from_numpy(sd_D)
+    if emphasis_D is not None:
+        sd_D = sd_D / emphasis_D
+    mean, sd = torch.from_numpy(mean_D), torch.from_numpy(sd_D.astype(np.float32))
     if projected is None:
         return Standardisation(mean_D=mean, sd_D=sd)
     standard_ND = (features_ND - mean_D) / sd_D

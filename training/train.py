@@ -42,6 +42,9 @@ class Recipe:
     fps: float = 15.0
     projected: int | None = 128
     whiten: float = 0.0
+    look: float = 1.0
+    """How much the first half of the backbone's feature (how a segment looks) weighs against the second (how it
+    changes), before the projection: below 1, since a room's looks do not carry over to the next room."""
     long_term: Schedule = field(default_factory=lambda: Schedule(steps=150, segments=8))
     short_term: Schedule = field(default_factory=lambda: Schedule(steps=150, segments=8))
     half_batch: int = 32
@@ -84,11 +87,7 @@ def train(
         raise ValueError("training needs normal and abnormal videos")
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
-    standardisation = standardise.fit(
-        np.concatenate([features[video.id].features_NCD[:, 0] for video in videos]),
-        recipe.projected,
-        whiten=recipe.whiten,
-    )
+    standardisation = _fit_standardisation([features[video.id].features_NCD[:, 0] for video in videos], recipe)
     standard = [_standard(standardisation, features[video.id].features_NCD) for video in videos]
     chances = draw_chances(videos, recipe.extra_share)
     labels = np.array([video.label for video in videos])
@@ -219,6 +218,13 @@ def score(
             for row, part_BT in enumerate((given.scores_BT, given.long_term_BT, given.short_term_BT)):
                 out[row, reading.published] = part_BT[0, within].numpy()
     return SegmentScores(scores_N=out[0], long_term_N=out[1], short_term_N=out[2])
+
+
+def _fit_standardisation(features: Sequence[Floats], recipe: Recipe) -> Standardisation:
+    features_ND = np.concatenate(features)
+    emphasis_D = np.ones(features_ND.shape[1], dtype=np.float32)
+    emphasis_D[: len(emphasis_D) // 2] = recipe.look
+    return standardise.fit(features_ND, recipe.projected, whiten=recipe.whiten, emphasis_D=emphasis_D)
 
 
 def _standard(standardisation: Standardisation, features_NCD: Floats) -> Floats:

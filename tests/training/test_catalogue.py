@@ -17,10 +17,17 @@ def test_a_list_is_read_by_its_columns(tmp_path: Path) -> None:
     )
 
 
+def test_a_list_without_scenes_is_one_camera(tmp_path: Path) -> None:
+    listing = tmp_path / "gate" / "clips.csv"
+    listing.parent.mkdir()
+    listing.write_text("path,label\na.mp4,1\nb.mp4,0\n")
+    assert {video.scene for video in catalogue.read(listing)} == {"gate"}
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("path,label\na.mp4,1\n", "the column scene is missing"),
+        ("path,scene\na.mp4,s\n", "the column label is missing"),
         ("path,label,scene\na.mp4,abnormal,s\n", "label must be 0 or 1"),
         ("path,label,scene\na.mp4,1,s\na.mp4,1,s\n", "a.mp4 is listed twice"),
     ],
