@@ -32,6 +32,8 @@ class Source:
             target = f"/dev/video{url}" if url.isdigit() else url
             return cls(scheme="device", target=target, host=None, port=None, shown=target)
         if "://" not in url:
+            # ``file:/a b.mp4`` as the configuration resolves it is not percent-encoded, other than ``file://``.
+            url = url.removeprefix("file:")
             return cls(scheme="file", target=url, host=None, port=None, shown=url)
         try:
             parts = urlsplit(url)

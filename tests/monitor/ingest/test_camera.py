@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from av.packet import Packet
 
+from monitor.config import StreamUrl
 from monitor.ingest.camera import ReaderSettings, libav_options, open_stream
 from monitor.ingest.fault import StreamFault
 from monitor.ingest.probe import probe
@@ -166,6 +167,23 @@ def test_options_follow_the_scheme() -> None:
     }
     file = camera("a", "/a.mp4")
     assert libav_options(Source.of(file.url), file) == {"protocol_whitelist": "file"}
+
+
+@pytest.mark.parametrize(
+    ("url", "scheme", "target"),
+    [
+        ("file:///a%20b/c.mp4", "file", "/a b/c.mp4"),
+        (StreamUrl("file:///a%20b/50%25.mp4").secret, "file", "/a b/50%.mp4"),
+        (StreamUrl("file:clip.mp4").secret, "file", "clip.mp4"),
+        ("/a b/c.mp4", "file", "/a b/c.mp4"),
+        (StreamUrl("/dev/video2").secret, "device", "/dev/video2"),
+        ("0", "device", "/dev/video0"),
+        (StreamUrl("rtsp://joe:pa ss@cam:8554/x").secret, "rtsp", "rtsp://joe:pa%20ss@cam:8554/x"),
+    ],
+)
+def test_addresses_are_taken_as_the_configuration_gives_them(url: str, scheme: str, target: str) -> None:
+    source = Source.of(url)
+    assert (source.scheme, source.target) == (scheme, target)
 
 
 def test_no_secret_is_in_a_repr() -> None:

@@ -139,6 +139,7 @@ def test_a_killed_reader_process_is_replaced_and_nothing_counts_backward(
         after = w.pool.health()
         assert {name: h.restarts for name, h in after.items()} == {"a": 1, "b": 1, "c": 0}
         assert {h.suspected for h in after.values()} == {0}
+        assert w.pool.restarts == 1
         for name in "abc":
             assert after[name].frames_decoded >= before[name].frames_decoded
             assert after[name].segments >= before[name].segments
