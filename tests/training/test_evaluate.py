@@ -28,6 +28,15 @@ def test_ties_count_half_in_the_auc() -> None:
     assert evaluate.roc_auc(np.array([0, 1, 0, 1]), np.array([0.5, 0.5, 0.1, 0.9])) == 0.875
 
 
+def test_the_auc_by_ranks_is_the_area_under_the_curve() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        labels, scores = random.integers(0, 2, 40), random.integers(0, 10, 40) / 10
+        assert evaluate.rank_auc(labels, scores) == pytest.approx(evaluate.roc_auc(labels, scores), abs=1e-12)
+    with pytest.raises(ValueError, match="both classes"):
+        evaluate.rank_auc(np.zeros(3, np.int64), np.zeros(3))
+
+
 def test_an_auc_of_one_class_is_refused() -> None:
     with pytest.raises(ValueError, match="both classes"):
         evaluate.roc_auc(np.array([1, 1]), np.array([0.1, 0.2]))
