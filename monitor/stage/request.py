@@ -20,7 +20,7 @@ LONGEST_HEAD = 16 * 1024
 LONGEST_BODY = 64 * 1024
 REALM = "stage"
 _START = re.compile(r"([A-Z_]{1,20}) (\S{1,2048}) RTSP/1\.[0-9]")
-_PAIR = re.compile(r"(\w+)=(?:\"([^\"]*)\"|([^\s,]*))")
+_PAIR = re.compile(r"\b(\w{1,20})=(?:\"([^\"]*)\"|([^\s,]*))")
 
 
 class BadRequest(Exception):  # noqa: N818 - the name of status 400

@@ -36,7 +36,6 @@ from monitor.stage.request import BadRequest, Gate, Inbox, Request, Route, route
 from monitor.stage.rtp import CLOCK_HZ, PAYLOAD_TYPE, Packetiser, ParameterSets, nal_units
 
 Scheme = Literal["digest", "basic"]
-DESCRIBE_WAITS_S = 5.0
 TRACK = "trackID=0"
 METHODS = ("OPTIONS", "DESCRIBE", "SETUP", "PLAY", "PAUSE", "GET_PARAMETER", "SET_PARAMETER", "TEARDOWN")
 _REASONS = {
@@ -98,10 +97,10 @@ class Mount:
         """``send`` from any thread. Raises RuntimeError once the loop is closed."""
         self._loop.call_soon_threadsafe(self.send, access_unit, pts_90k, keyframe)
 
-    async def description(self, host: str) -> bytes:
-        """The SDP; waits for the first key frame. Raises Refusal (503) if none comes within DESCRIBE_WAITS_S."""
+    async def description(self, host: str, wait_s: float) -> bytes:
+        """The SDP; waits for the first key frame. Raises Refusal (503) if none comes within ``wait_s``."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DESCRIBE_WAITS_S):
+            async with asyncio.timeout(wait_s):
                 await self._known.wait()
         if self.parameters is None:
             raise Refusal(503)
@@ -121,7 +120,7 @@ class Mount:
 
 
 class RtspServer:
-    """Listens while its ``async with`` block runs. ``port`` 0 takes a free one; read ``port`` inside the block.
+    """Listens while its ``async with`` block runs. ``host`` is an address; ``port`` 0 takes a free one, read it inside.
 
     ``users``: names and passwords; without them everybody may look. ``schemes``: what is offered then.
     Entering raises OSError if the address cannot be had. Leaving cuts all connections, and raises what a connection's
@@ -137,10 +136,11 @@ class RtspServer:
         schemes: tuple[Scheme, ...] = ("digest", "basic"),
         timeout_s: float = 60.0,
         stuck_s: float = 10.0,
+        describe_wait_s: float = 5.0,
     ) -> None:
         self.host, self.port = host, port
         self.users, self.schemes = dict(users or {}), schemes
-        self.timeout_s, self.stuck_s = timeout_s, stuck_s
+        self.timeout_s, self.stuck_s, self.describe_wait_s = timeout_s, stuck_s, describe_wait_s
         self.mounts: dict[str, Mount] = {}
         self.connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -278,7 +278,7 @@ class Connection:
             headers["Public"] = ", ".join(METHODS)
             return b""
         if request.method == "DESCRIBE":
-            body = await self._wanted(request.path).description(self.server.host)
+            body = await self._wanted(request.path).description(self.server.host, self.server.describe_wait_s)
             headers |= {
                 "Content-Type": "application/sdp",
                 "Content-Base": request.url.partition("?")[0].rstrip("/") + "/",
