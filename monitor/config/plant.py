@@ -284,7 +284,7 @@ class Scoring(Settings):
     delay: Annotated[int, Field(ge=0, le=10_000)] | None = None
     """How many segments old the newest published score is; null: from the card."""
     max_gap: Annotated[int, Field(ge=0, le=10_000)] | None = None
-    """How many missing segments of a bag are bridged; null: l/8."""
+    """How many missing segments of a bag are bridged; null: l/8, rounded up."""
     batch_deadline_s: Annotated[float, Field(ge=0, le=10)] = 0.05
     """How long a segment waits for others to be encoded with it."""
     batch_max: Annotated[int, Field(ge=1, le=4096)] = 64

@@ -6,6 +6,7 @@ Shape suffixes: B segments in a batch, K frames, H, W, C of a picture; D of a fe
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -156,7 +157,7 @@ def open_rings(settings: Scoring, *, files: bool) -> Rings:
     stride, delay = card.bag(settings.stride, settings.delay)
     backbone = backbones.create(card.backbone, device)
     card.check_backbone(backbone.name, backbone.fingerprint)
-    max_gap = card.length // 8 if settings.max_gap is None else settings.max_gap
+    max_gap = math.ceil(card.length / 8) if settings.max_gap is None else settings.max_gap
     bags = BagSettings(length=card.length, stride=stride, delay=delay, max_gap=max_gap, files=files)
     return Rings(backbone, artefact, bags)
 
