@@ -1,7 +1,7 @@
 """A clock that machines can read, painted into the picture: how old is what arrives?
 
-A strip along the upper edge: 64 cells, black or white, in the order 48 bits of wall-clock milliseconds, 16 bits of CRC. Cells are
-wide and high enough to outlive H.264 at low bit rates and scaling to half the size.
+A strip along the upper edge: 64 cells, black or white: 48 bits of wall-clock milliseconds, then 16 bits of CRC. Cells
+are wide and high enough to outlive H.264 at low bit rates and scaling to half the size.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BLACK, WHITE = 16, 235
 
 
 def paint(picture: Pictures, wall_ms: int) -> None:
-    """Paints a time (milliseconds since 1970) into (H, W, 3) uint8 RGB, in place. ValueError if it needs over 48 bits."""
+    """Paints a time (milliseconds since 1970) into (H, W, 3) uint8 RGB, in place. ValueError for over 48 bits."""
     if not 0 <= wall_ms < 1 << BITS:
         raise ValueError(f"{wall_ms} is no time in milliseconds since 1970")
     check = binascii.crc_hqx(wall_ms.to_bytes(BITS // 8, "big"), 0xFFFF)

@@ -1,0 +1,193 @@
+"""How many paced RTSP cameras this machine watches, and how late: ``python -m tests.bench.soak --minutes 10``.
+
+Each camera is a generated recording (640x360, 15 fps, H.264), served over RTSP in a loop by a process of its own.
+Every score is made an alarm (thresholds 0), so that each camera sends an alert message a second all the way to the
+broker; from these come the latencies. Nothing but 127.0.0.1 is spoken to, and everything ends by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import multiprocessing
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from monitor.alerting.contract import seconds as wall_of
+from monitor.stage.layout import SEEDS
+from monitor.stage.rtsp import RtspServer, play_file
+from monitor.stage.scenes import Scene, write_clip
+from tests.e2e.running import RunningMonitor, running
+from tests.monitor.alerting.servers import mosquitto, subscriber
+
+CLIP_S = 20.0
+SAMPLE_EVERY_S = 10.0
+
+
+def serve(pipe: Connection, files: Sequence[Path]) -> None:
+    """A process: every file at /camera-N, in real time, until the pipe closes."""
+
+    async def play() -> None:
+        async with RtspServer() as server, asyncio.TaskGroup() as tasks:
+            playing = [
+                tasks.create_task(play_file(server.mount(f"/camera-{number}"), file))
+                for number, file in enumerate(files, start=1)
+            ]
+            pipe.send(server.port)
+            with contextlib.suppress(EOFError):
+                await asyncio.to_thread(pipe.recv)
+            for task in playing:
+                task.cancel()
+
+    asyncio.run(play())
+
+
+@contextlib.contextmanager
+def cameras(folder: Path, count: int) -> Iterator[list[dict[str, Any]]]:
+    """``count`` cameras of a plant.yaml."""
+    files = []
+    for number in range(min(count, 8)):
+        files.append(folder / f"{number}.mp4")
+        write_clip(files[-1], Scene(SEEDS["tests"].start + number), CLIP_S)
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(theirs, [files[n % len(files)] for n in range(count)]))
+    process.start()
+    theirs.close()
+    port = ours.recv()
+    try:
+        yield [{"name": f"camera-{n}", "url": f"rtsp://127.0.0.1:{port}/camera-{n}"} for n in range(1, count + 1)]
+    finally:
+        ours.close()
+        process.join(10)
+        if process.is_alive():
+            process.kill()
+
+
+def family(pid: int) -> list[int]:
+    """A process and all that came from it."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(p for child in children for p in family(int(child)))]
+
+
+def memory_mb(pid: int) -> float:
+    """Proportional set size of the monitor and its readers: shared pages are counted once."""
+    total_kb = 0
+    for member in family(pid):
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{member}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total_kb += int(line.split()[1])
+    return total_kb / 1024
+
+
+def cpu_s(pid: int) -> float:
+    """User and system seconds of the monitor and its readers so far."""
+    ticks = 0
+    for member in family(pid):
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / 100
+
+
+def watch(monitor: RunningMonitor, minutes: float) -> list[dict[str, float]]:
+    """Samples of memory, CPU and losses until the time is over."""
+    samples = []
+    pid, began_s, before_cpu_s = monitor.process.pid, time.monotonic(), cpu_s(monitor.process.pid)
+    last_s = began_s
+    while (now_s := time.monotonic()) - began_s < minutes * 60:
+        threading.Event().wait(SAMPLE_EVERY_S)
+        scrape = monitor.get("/metrics")[1].splitlines()
+
+        def total(name: str, scrape: list[str] = scrape) -> float:
+            return sum(float(line.rpartition(" ")[2]) for line in scrape if line.partition("{")[0] == name)
+
+        now_s = time.monotonic()
+        used_s = cpu_s(pid)
+        samples.append(
+            {
+                "minute": (now_s - began_s) / 60,
+                "memory_mb": memory_mb(pid),
+                "cores": (used_s - before_cpu_s) / (now_s - last_s),
+                "segments": total("vad_camera_segments_total"),
+                "scored": total("vad_camera_segments_scored_total"),
+                "dropped": total("vad_camera_segments_dropped_total"),
+                "invalid": total("vad_camera_segments_invalid_total"),
+                "reconnects": total("vad_camera_reconnects_total"),
+            }
+        )
+        before_cpu_s, last_s = used_s, now_s
+    return samples
+
+
+def soak(count: int, minutes: float) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="vad-soak-") as name:
+        folder = Path(name)
+        always = {"raise_at": 0.0, "clear_at": 0.0, "update_every_s": 1.0}
+        with (
+            cameras(folder, count) as watched,
+            mosquitto(folder / "broker") as broker,
+            subscriber(broker.port, "vad/soak/cameras/+/alert", "-F", "%U\t0\t%p") as heard,
+        ):
+            plant = {
+                "site": "soak",
+                "mqtt": {"port": broker.port},
+                "defaults": {"thresholds": always},
+                "cameras": watched,
+            }
+            with running(folder / "monitor", plant) as monitor:
+                for camera in watched:
+                    monitor.said(f"camera '{camera['name']}': alarm raised", 120)
+                first = len(heard.seen)
+                samples = watch(monitor, minutes)
+                late_s = np.array(
+                    [
+                        float(at) - wall_of(payload["captured_at"])
+                        for at, _, text in heard.seen[first:]
+                        if (payload := json.loads(text))["kind"] == "updated" and payload["reason"] != "evidence ready"
+                    ]
+                )
+                code = monitor.end()
+    half = len(samples) // 2
+    p50, p95, p99 = np.percentile(late_s, [50, 95, 99])
+    return {
+        "cameras": count,
+        "minutes": minutes,
+        "exit_code": code,
+        "alerts": len(late_s),
+        "capture_to_subscriber_s": {"p50": p50, "p95": p95, "p99": p99},
+        "memory_mb": {"first_half": _mean(samples[:half]), "second_half": _mean(samples[half:])},
+        "cores": float(np.mean([sample["cores"] for sample in samples])),
+        **{key: samples[-1][key] for key in ("segments", "scored", "dropped", "invalid", "reconnects")},
+        "samples": samples,
+    }
+
+
+def _mean(samples: Sequence[dict[str, float]]) -> float:
+    return float(np.mean([sample["memory_mb"] for sample in samples]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.soak", description=__doc__)
+    parser.add_argument("--cameras", type=int, default=8)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--out", type=Path, default=Path(".bench/soak.json"))
+    arguments = parser.parse_args()
+    result = soak(arguments.cameras, arguments.minutes)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps({key: value for key, value in result.items() if key != "samples"}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
