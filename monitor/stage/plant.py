@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from multiprocessing.connection import Connection
@@ -72,8 +73,10 @@ def play(seed: int, cameras: int, split: Split = "demo", horizon_s: float = HORI
     start_s, turn = LEAD_S, 0
     while start_s < horizon_s:
         lasts_s = float(random.uniform(*LASTS_S))
-        staged = Staged(kind=kinds[turn % len(kinds)], start_s=start_s, end_s=start_s + lasts_s)
-        incidents[busy[turn % len(busy)]].append(staged)
+        # Each round of the cameras begins one kind later, so that none of them plays the same for ever.
+        nth, camera = divmod(turn, len(busy))
+        staged = Staged(kind=kinds[(camera + nth) % len(kinds)], start_s=start_s, end_s=start_s + lasts_s)
+        incidents[busy[camera]].append(staged)
         # On few cameras the next one waits until the last has been over for a while.
         start_s += max(APART_S, 2.5 * LASTS_S[1] / len(busy)) + float(random.uniform(0, 3))
         turn += 1
@@ -151,7 +154,8 @@ def _serve(pipe: Connection, parts: Sequence[Part], port: int) -> None:
 async def _play(pipe: Connection, parts: Sequence[Part], port: int) -> None:
     ended = threading.Event()
     loop = asyncio.get_running_loop()
-    scenes = [Scene(part.seed, incidents=part.incidents, fps=float(FPS)) for part in parts]
+    with ThreadPoolExecutor() as painters:  # a room takes a second to paint, mostly outside the interpreter's lock
+        scenes = list(painters.map(lambda part: Scene(part.seed, incidents=part.incidents, fps=float(FPS)), parts))
     async with RtspServer(port=port) as server:
         mounts = [server.mount(f"/{part.camera}") for part in parts]
         started_wall_s = time.time()
