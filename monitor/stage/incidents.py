@@ -199,7 +199,7 @@ def _fight(staged: Staged, room: Room) -> tuple[Actor, ...]:
             turn = 1.5 * age * (1 if wander[0] > 1.1 else -1) + 0.9 * sin(2.3 * wander[1] * age)
             shoved = max(0.0, sin(2 * pi * age / 2.2 + wander[2])) ** 3
             apart = 0.36 + 0.16 * sin(2 * pi * 1.3 * age) + 0.75 * shoved
-            centre_x, centre_z = room.aside(0.75 * sin(1.7 * wander[3] * age), 0.35 + 0.5 * sin(1.3 * wander[2] * age))
+            centre_x, centre_z = room.aside(0.95 * sin(1.9 * wander[3] * age), 0.3 + 0.5 * sin(1.3 * wander[2] * age))
             x, z = centre_x + sign * apart * sin(turn), centre_z + sign * apart * cos(turn)
             beat = 2 * pi * (2.3 + 0.3 * sign) * age + sign
             return dataclasses.replace(
@@ -216,18 +216,18 @@ def _fight(staged: Staged, room: Room) -> tuple[Actor, ...]:
 
 
 def _crowd(staged: Staged, room: Room) -> tuple[Actor, ...]:
-    """Six to ten people at a time who run from the door under the camera, wave after wave, till the end."""
+    """Six to ten people at a time run from the door under the camera, or back, wave after wave, till the end."""
     random, (low, high) = room.random, room.layout.free_x_m
     actors: list[Actor] = []
     for number in range(int(random.integers(6, 11))):
-        begin = staged.start_s + 0.25 * number
+        begin, back = staged.start_s + 0.15 * number, number % 3 == 1
         while True:
             pace = float(random.uniform(3.2, 4.4))
             lane = float(random.uniform(low, high))
             swerve = min(max(lane + float(random.uniform(-1, 1)), low), high)
             middle = (lane, room.layout.depth_m * 0.55)
             way = [room.door, middle, (swerve, 1.2)]
-            if random.random() < 0.25:
+            if back:
                 way.reverse()
             path = Path((begin, way[0]))
             for a, b in itertools.pairwise(way):
@@ -235,7 +235,7 @@ def _crowd(staged: Staged, room: Room) -> tuple[Actor, ...]:
             if path.times[-1] > staged.end_s:
                 break
             actors.append(room.actor(path, _runner(path, float(random.uniform(0, 1)))))
-            begin = path.times[-1] + float(random.uniform(0.0, 0.4))
+            begin, back = path.times[-1] + float(random.uniform(0.0, 0.3)), bool(random.random() < 0.3)
     return tuple(actors)
 
 

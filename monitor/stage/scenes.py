@@ -58,7 +58,7 @@ class Scene:
         for number, staged in enumerate(self.incidents):
             room = Room(self.layout, self._lens, np.random.default_rng((seed, 7, number)), night=self.night)
             self._casts.append(cast(staged, room))
-        self._grain = _noise(np.random.default_rng((seed, 8)), width_px, height_px, 9.0 if self.night else 4.5)
+        self._grain = _noise(np.random.default_rng((seed, 8)), width_px, height_px, 6.0 if self.night else 3.0)
         self._hum = float(random.uniform(0.5, 3.0))
 
     def frame(self, number: int) -> Pictures:
