@@ -162,13 +162,13 @@ def _shadow(window: Pictures, lens: Lens, points: npt.NDArray[np.float64], corne
     ring = np.stack([centre[0] + radius[0] * _RING[0], _RING[0] * 0 + 0.01, centre[1] + radius[1] * _RING[1]], axis=1)
     pixels, _ = lens.project(ring)
     spots = np.rint(pixels - corner).astype(np.int32)
-    top, bottom = max(0, int(spots[:, 1].min())), min(window.shape[0], int(spots[:, 1].max()) + 1)
-    if bottom - top < 2:
+    (left, top), (right, bottom) = np.maximum(spots.min(axis=0), 0), np.maximum(spots.max(axis=0) + 1, 0)
+    strip = window[top:bottom, left:right]
+    if min(strip.shape[:2]) < 2:
         return
-    strip = window[top:bottom]
     dark = cv2.convertScaleAbs(strip, alpha=0.62)
     mask = np.zeros(strip.shape[:2], np.uint8)
-    cv2.fillConvexPoly(mask, spots - np.array([0, top], np.int32), 255)
+    cv2.fillConvexPoly(mask, (spots - (left, top)).astype(np.int32), 255)
     cv2.copyTo(dark, mask, strip)
 
 

@@ -11,7 +11,7 @@ import enum
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import cos, pi, sin
+from math import atan2, cos, pi, sin
 
 import numpy as np
 
@@ -129,6 +129,8 @@ def _during(staged: Staged, now: float, rise_s: float = 0.4) -> float:
 def _fall(staged: Staged, room: Room) -> tuple[Actor, ...]:
     """Somebody walks across, drops in two thirds of a second and writhes; one runs there and shakes them, one waves."""
     side = float(room.random.choice((-1.0, 1.0)))
+    right = room.lens.axes[0] * side
+    across = atan2(right[0], right[2])  # they drop across the view, to be seen at full length
     before = room.aside(-1.6 * side, 0.5)
     way = visit(room.door, (before, room.spot), arrive_s=staged.start_s, leave_s=staged.end_s)
 
@@ -141,7 +143,7 @@ def _fall(staged: Staged, room: Room) -> tuple[Actor, ...]:
             return posture
         flail = sin(9 * (now - staged.start_s)) + 0.5 * sin(15.5 * now)
         return dataclasses.replace(
-            posture, heading=side * pi / 2 + 0.35, fallen=down, gait=posture.gait + 6.5 * (now - staged.start_s) * down,
+            posture, heading=across + 0.2, fallen=down, gait=posture.gait + 6.5 * (now - staged.start_s) * down,
             stride=max(posture.stride, 0.55 * down), arms=(2.3 * down + 0.5 * flail, 2.0 * down - 0.6 * flail),
             elbows=(0.6, 0.9), spread=0.5 * down,
         )  # fmt: skip
