@@ -71,7 +71,12 @@ class Rings:
         """(B, D) standardised features of the segments, on the device."""
         pictures_BKHWC = np.stack([s.pictures for s in segments if s.pictures is not None])
         with torch.inference_mode():
-            return self.artefact.standardise(self.backbone.encode(pictures_BKHWC))
+            features_BD = self.backbone.encode(pictures_BKHWC)
+            if not self.bags.files:
+                return self.artefact.standardise(features_BD)
+            # Which segments share a batch is a matter of timing, and a product's last bits depend on its size: files
+            # go one by one, so that two replays are identical.
+            return torch.cat([self.artefact.standardise(feature_1D) for feature_1D in features_BD.split(1)])
 
     def score(self, segments: Sequence[Segment], features_BD: Tensor | None) -> list[BagScore]:
         """Pushes segments and scores bags; ``features_BD`` are of those with pictures, in the same order."""
@@ -118,11 +123,11 @@ class Rings:
         )
 
     def _detect(self, gathered: list[tuple[str, Bag, Tensor]]) -> list[BagScore]:
-        """One call of the ensemble for each size of bag; the order of ``gathered`` is kept."""
+        """One call of the ensemble for each size of bag (files: for each bag); ``gathered``'s order is kept."""
         scores: list[BagScore | None] = [None] * len(gathered)
-        sizes: dict[int, list[int]] = {}
+        sizes: dict[tuple[int, int], list[int]] = {}
         for at, (_, bag, _) in enumerate(gathered):
-            sizes.setdefault(len(bag.slots), []).append(at)
+            sizes.setdefault((len(bag.slots), at if self.bags.files else 0), []).append(at)
         for places in sizes.values():
             output = self.artefact.ensemble(torch.stack([gathered[at][2] for at in places]))
             parts = torch.stack([output.scores_BT, output.long_term_BT, output.short_term_BT, output.attention_BT])
