@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ class FirstBytes:
     preprocessing = Preprocessing(height_px=2, width_px=2, fit="stretch", frames=(0,))
 
     def encode(self, pictures_BKHWC: Any) -> torch.Tensor:
-        return torch.from_numpy(np.asarray(pictures_BKHWC)).reshape(len(pictures_BKHWC), -1)[:, :D].float() / 255
+        bytes_BN = torch.from_numpy(np.asarray(pictures_BKHWC)).reshape(len(pictures_BKHWC), -1)
+        return bytes_BN[:, :D].to(self.device).float() / 255
 
 
 @pytest.fixture
@@ -224,6 +226,33 @@ def test_a_forgotten_camera_begins_anew_and_its_row_is_used_again(artefact: Arte
     bags = score(engine, segments("gate", 4))
     expected = score(rings(artefact, length=4, stride=1, delay=0), segments("gate", 4))
     np.testing.assert_allclose(bags[0].scores_N, expected[0].scores_N, atol=1e-6)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_rings_on_cuda_score_as_on_the_cpu(artefact: Artefact) -> None:
+    """The shipped way: features, rings and detectors on the device, many cameras in a batch."""
+    cameras = [f"camera-{n}" for n in range(40)]
+    videos = {name: segments(name, 20, seed=n) for n, name in enumerate(cameras)}
+    mixed = [videos[name][at] for at in range(20) for name in cameras]
+    expected_engine = rings(artefact, 8, 2, 3)
+    expected = [bag for at in range(0, len(mixed), 64) for bag in score(expected_engine, mixed[at : at + 64])]
+    cuda = torch.device("cuda", 0)
+    moved = Artefact(
+        card=artefact.card,
+        standardise=artefact.standardise.to(cuda),
+        ensemble=copy.deepcopy(artefact.ensemble).to(cuda),
+        folder=artefact.folder,
+    )
+    backbone = FirstBytes()
+    backbone.device = cuda
+    bags = BagSettings(length=8, stride=2, delay=3, max_gap=0, files=True)
+    engine = Rings(backbone, moved, bags)
+    got = [bag for at in range(0, len(mixed), 64) for bag in score(engine, mixed[at : at + 64])]
+    for name in cameras:
+        on_cpu, on_cuda = published(expected, name), published(got, name)
+        assert on_cuda.keys() == on_cpu.keys()
+        np.testing.assert_allclose(list(on_cuda.values()), list(on_cpu.values()), atol=1e-5)
 
 
 def _fields(segment: Segment) -> dict[str, Any]:
