@@ -91,7 +91,7 @@ class Monitor:
                     # One after the other: the publisher says good-bye before the embedded broker goes.
                     task.cancel()
                     await asyncio.wait({task})
-        except* Exception as group:
+        except BaseExceptionGroup as group:
             raise _first(group) from None
         if self._failure is not None:
             raise self._failure
@@ -414,7 +414,7 @@ class Monitor:
         return segments * FRAMES_PER_SEGMENT / slowest_fps + plant.evidence.pre_roll_s
 
 
-def _first(group: BaseExceptionGroup[Exception]) -> BaseException:
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The error that began it; the rest of a group are its consequences."""
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
