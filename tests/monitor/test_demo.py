@@ -1,0 +1,70 @@
+"""The demo: how alerts and staged incidents are matched, and the whole of it once."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor.alerting.contract import iso
+from monitor.demo import settle
+from monitor.stage.plant import Incident
+from tests.conftest import ROOT
+
+
+def incident(camera: str, start_s: float, end_s: float) -> Incident:
+    return Incident(camera=camera, kind="fall", start_wall_s=start_s, end_wall_s=end_s)
+
+
+def alert(camera: str, captured_s: float, name: str, kind: str = "raised") -> dict[str, Any]:
+    return {
+        "camera": camera,
+        "kind": kind,
+        "alert_id": name,
+        "captured_at": iso(captured_s),
+        "heard_wall_s": captured_s + 1.5,
+    }
+
+
+def test_an_alert_in_an_incident_finds_it_and_one_elsewhere_does_not() -> None:
+    report = settle(
+        1,
+        100.0,
+        [incident("a", 100, 110), incident("b", 130, 140)],
+        [alert("a", 104, "one"), alert("b", 104, "two"), alert("a", 105, "three", kind="ended")],
+    )
+    assert [outcome.alert_id for outcome in report.outcomes] == ["one", None]
+    assert report.outcomes[0].after_s == pytest.approx(5.5)
+    assert [a["alert_id"] for a in report.false_alerts] == ["two"]
+    assert report.sentence() == (
+        "seed 1: 1 of 2 incidents found, 5.5 s after they began (median); 1 alarms without an incident"
+    )
+
+
+def test_a_quiet_plant_has_a_quiet_report() -> None:
+    assert settle(7, 60.0, [], []).sentence() == "seed 7: 0 of 0 incidents found; 0 alarms without an incident"
+
+
+@pytest.mark.slow
+def test_the_demo_finds_staged_incidents_and_ends_by_itself(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "monitor", "demo", "--seed", "11", "--seconds", "75", "--json", str(report)],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(Path.home())},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "the scenes are generated" in done.stdout
+    told = json.loads(report.read_text(encoding="utf-8"))
+    assert len(told["outcomes"]) >= 2
+    assert told["found"] >= 1, done.stdout[-2000:]
+    clips = list((tmp_path / ".demo" / "evidence").rglob("*.mp4"))
+    assert clips, "an alert has its clip"
