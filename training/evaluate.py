@@ -133,6 +133,8 @@ def read_replay(
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Segment scores of each file from the CSV of ``vad-monitor replay``, in the order of segments.
 
+    Segments without a score (invalid ones: decode errors) are left out.
+
     Raises:
         ValueError: a column is missing, or a segment of a file is scored twice.
     """
@@ -143,6 +145,8 @@ def read_replay(
         if missing:
             raise ValueError(f"{table}: the column {sorted(missing)[0]} is missing")
         for row in rows:
+            if not row[column]:
+                continue
             segment = int(row["segment"])
             if segment in found[row["file"]]:
                 raise ValueError(f"{table}: segment {segment} of {row['file']} is scored twice")

@@ -78,6 +78,7 @@ def test_a_replays_table_gives_clip_scores_by_path(tmp_path: Path) -> None:
         "/data/a/1.mp4,1,1.0,2.0,0.75,0.5,1.0\n"
         "/data/a/1.mp4,0,0.0,1.0,0.25,0.5,0.0\n"
         "/data/a/11.mp4,0,0.0,1.0,0.5,0.5,0.5\n"
+        "/data/a/11.mp4,1,1.0,2.0,,,\n"
     )
     read = evaluate.read_replay(table)
     assert read["/data/a/1.mp4"].tolist() == [0.25, 0.75]
