@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING
 import av
 import av.error
 from av.bitstream import BitStreamFilterContext
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream
 
 from monitor.stage.rtp import CLOCK_HZ
 
@@ -41,38 +44,49 @@ async def play_file(mount: Mount, path: Path | str, loop: bool = True) -> None:
 
 
 def _access_units(path: Path, loop: bool) -> Iterator[tuple[Fraction, Fraction, bytes, bool]]:
-    """(due, time stamp, access unit, whether it is a key frame); seconds from when the first one is due."""
+    """(due, time stamp, access unit, whether it is a key frame); seconds from the first one."""
     try:
         with av.open(path) as container:
             if not container.streams.video or container.streams.video[0].codec_context.name != "h264":
                 raise UnplayableFile(f"{path} holds no H.264 video; convert it: ffmpeg -i IN -c:v libx264 OUT.mp4")
             stream = container.streams.video[0]
-            unit_s = Fraction(stream.time_base or Fraction(1, CLOCK_HZ))
             to_annex_b = BitStreamFilterContext("h264_mp4toannexb", stream)
-            lap_s = frame_s = Fraction(0)
+            lap_s = Fraction(0)
             while True:
-                first_s = last_s = None
-                for packet in container.demux(stream):
-                    stamp = packet.dts if packet.dts is not None else packet.pts
-                    if stamp is None:
-                        continue  # the empty packet at the end
-                    first_s = stamp * unit_s if first_s is None else first_s
-                    due_s = stamp * unit_s - first_s
-                    frame_s = packet.duration * unit_s if packet.duration else due_s - (last_s or due_s)
-                    last_s = due_s
-                    pts_s = (packet.pts if packet.pts is not None else stamp) * unit_s - first_s
-                    keyframe = packet.is_keyframe
+                end_s = lap_s
+                for packet, due_s, pts_s in _one_lap(container, stream):
+                    keyframe, lasts_s = packet.is_keyframe, (packet.duration or 0) * Fraction(packet.time_base)
+                    end_s = max(end_s, lap_s + pts_s + (lasts_s or Fraction(1, 25)))
                     for filtered in to_annex_b.filter(packet):
                         yield lap_s + due_s, lap_s + pts_s, bytes(filtered), keyframe
-                if last_s is None:
-                    raise UnplayableFile(f"{path} holds no frame")
+                if end_s == lap_s:
+                    raise UnplayableFile(f"{path} holds no frame with a time stamp")
                 if not loop:
                     return
-                lap_s += last_s + (frame_s or Fraction(1, 25))
+                lap_s = end_s
                 to_annex_b.flush()
                 container.seek(0)
     except (av.error.FFmpegError, OSError) as fault:
         raise UnplayableFile(f"{path} cannot be played: {fault.strerror or fault}") from None
+
+
+def _one_lap(
+    container: InputContainer, stream: VideoStream
+) -> Iterator[tuple[Packet[VideoStream], Fraction, Fraction]]:
+    """(packet, when it is due, its time stamp) in seconds from the first one, which is taken to be shown first."""
+    first_dts = first_pts = None
+    due_s = Fraction(0)
+    for packet in container.demux(stream):
+        pts, dts = packet.pts, packet.dts
+        if pts is None:
+            continue  # the empty packet at the end
+        if first_pts is None:
+            first_pts = pts
+        # Matroska has no decoding times: libav leaves them out where it does not know them yet, before B-frames.
+        if dts is not None:
+            first_dts = dts if first_dts is None else first_dts
+            due_s = (dts - first_dts) * Fraction(packet.time_base)
+        yield packet, due_s, (pts - first_pts) * Fraction(packet.time_base)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,6 +17,9 @@ Rules:
 - Whatever bytes arrive: at worst their connection is answered 400 and closed.
 
 ``python -m monitor.stage.rtsp FILE…`` serves files as cameras.
+
+Above 300 lines, so that a request can be followed from the socket to its answer without leaving the file; what needs
+no socket is in request.py, rtp.py and client.py.
 """
 
 from __future__ import annotations

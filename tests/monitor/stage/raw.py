@@ -14,12 +14,12 @@ import numpy as np
 from monitor.stage.rtsp import Mount
 
 
-def encoder(width_px: int = 320, height_px: int = 180, fps: int = 25, bit_rate: int = 400_000) -> Any:
-    """libx264 as a camera: no delay, a key frame each second, parameter sets with each."""
+def encoder(width_px: int = 320, height_px: int = 180, fps: int = 25, key_every: int = 25) -> Any:
+    """libx264 as a camera: no delay, a key frame each second at 25 fps, parameter sets with each."""
     made = av.CodecContext.create("libx264", "w")
     made.width, made.height, made.pix_fmt = width_px, height_px, "yuv420p"
-    made.framerate, made.time_base, made.bit_rate, made.thread_count = fps, Fraction(1, 90_000), bit_rate, 1
-    params = f"keyint={fps}:min-keyint={fps}:scenecut=0:repeat-headers=1"
+    made.framerate, made.time_base, made.bit_rate, made.thread_count = fps, Fraction(1, 90_000), 400_000, 1
+    params = f"keyint={key_every}:min-keyint={key_every}:scenecut=0:repeat-headers=1"
     made.options = {"preset": "ultrafast", "tune": "zerolatency", "x264-params": params}
     return made
 
@@ -115,3 +115,27 @@ class RawClient:
         tcp = "RTP/AVP/TCP;unicast;interleaved=0-1"
         assert (await self.ask("SETUP", self.base + "/trackID=0", Transport=tcp))[0] == 200
         assert (await self.ask("PLAY"))[0] == 200
+
+
+QUICK = {"analyzeduration": "200000"}
+"""libav looks for 200 ms what the stream is, not for 5 s."""
+
+
+def look(url: str, frames: int, transport: str = "tcp") -> list[tuple[float | None, int]]:
+    """(time, middle pixel) of the first frames, by libav as the monitor uses it."""
+    seen = []
+    with av.open(url, options={"rtsp_transport": transport} | QUICK, timeout=5.0) as container:
+        container.streams.video[0].thread_count = 1
+        for frame in container.decode(video=0):
+            seen.append((frame.time, int(frame.to_ndarray(format="rgb24")[90, 160, 0])))
+            if len(seen) == frames:
+                break
+    return seen
+
+
+async def run_program(*command: str) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    out, _ = await asyncio.wait_for(process.communicate(), 30)
+    return process.returncode or 0, out.decode()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
+import itertools
 
 import pytest
 from hypothesis import given
@@ -11,7 +13,10 @@ from hypothesis import strategies as st
 
 from monitor.stage.request import BadRequest, Gate, Inbox, Interleaved, Request, Route, path_of, route_of
 
-SETUP = b"SETUP rtsp://h:1/gate%201/trackID=0?x=y RTSP/1.0\r\nCSeq: 3\r\ntransport:  RTP/AVP;unicast;client_port=4-5\r\n\r\n"
+SETUP = (
+    b"SETUP rtsp://h:1/gate%201/trackID=0?x=y RTSP/1.0\r\nCSeq: 3\r\n"
+    + b"transport:  RTP/AVP;unicast;client_port=4-5\r\n\r\n"
+)
 STREAM = (
     SETUP
     + b"$\x01\x00\x03abc\r\n"
@@ -38,16 +43,14 @@ PARTS = [
 def test_requests_and_packets_are_the_same_however_the_bytes_are_cut(cuts: list[int]) -> None:
     inbox, found = Inbox(), []
     edges = [0, *sorted(cuts), len(STREAM)]
-    for begin, end in zip(edges, edges[1:], strict=False):
+    for begin, end in itertools.pairwise(edges):
         found += list(inbox.feed(STREAM[begin:end]))
     assert found == PARTS
 
 
 line = st.one_of(
-    st.sampled_from(
-        [b"SETUP", b" ", b"*", b"rtsp://[", b"rtsp://h/a", b" RTSP/1.0\r\n", b"CSeq: 1\r\n", b"\r\n", b"\r\n\r\n", b"$"]
-        + [b"Content-Length: 99999999\r\n", b"Content-Length: 2\r\n", b":", b"\x00\x00", b"CSeq: \xc2\xb2\r\n"]
-    ),
+    st.sampled_from(b"SETUP| |*|rtsp://[|rtsp://h/a| RTSP/1.0\r\n|CSeq: 1\r\n|\r\n|\r\n\r\n|$|:|\x00".split(b"|")),
+    st.sampled_from([b"Content-Length: 99999999\r\n", b"Content-Length: 2\r\n", b"CSeq: \xc2\xb2\r\n"]),
     st.binary(max_size=40),
 )
 
@@ -102,10 +105,8 @@ def test_the_first_transport_that_can_be_served_is_chosen(header: str, route: Ro
 @given(st.text(max_size=60))
 def test_any_text_is_a_path_or_a_bad_request_and_a_route_or_none(text: str) -> None:
     route_of(text)
-    try:
+    with contextlib.suppress(BadRequest):
         assert path_of(text).startswith("/")
-    except BadRequest:
-        pass
 
 
 def request(authorization: str) -> Request:
