@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 
 from monitor.alerting.contract import seconds as wall_of
+from monitor.stage.files import play_file
 from monitor.stage.layout import SEEDS
-from monitor.stage.rtsp import RtspServer, play_file
+from monitor.stage.rtsp import RtspServer
 from monitor.stage.scenes import Scene, write_clip
 from tests.e2e.running import RunningMonitor, running
 from tests.monitor.alerting.servers import mosquitto, subscriber
