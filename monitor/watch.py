@@ -37,8 +37,8 @@ class _Watched:
     invalid: InvalidShare
     seen: Seen
     health: CameraHealth | None = None
-    alarms: int = 0
-    alert_id: str | None = None
+    told: bool = False
+    """Whether ``look`` has returned it: what a former life told may still be shown somewhere."""
 
 
 class Watch:
@@ -59,17 +59,23 @@ class Watch:
         self._states: Mapping[str, AlarmState] = {}
 
     def configure(self, cameras: Iterable[Camera], anew: Iterable[str] = ()) -> None:
-        """The cameras of the present configuration; those in ``anew`` begin again with nothing known."""
-        old = {name: held for name, held in self._watched.items() if name not in set(anew)}
-        self._watched = {camera.name: self._begin(camera, old.get(camera.name)) for camera in cameras}
+        """The cameras of the present configuration. The ratio of those in ``anew``, which are read anew, begins
+        again; their counters go on. A camera that is new, or was switched on or off, begins with nothing known."""
+        anew = set(anew)
+        old = self._watched
+        self._watched = {
+            camera.name: self._begin(camera, old.get(camera.name), anew=camera.name in anew) for camera in cameras
+        }
 
-    def _begin(self, camera: Camera, old: _Watched | None) -> _Watched:
+    def _begin(self, camera: Camera, old: _Watched | None, *, anew: bool) -> _Watched:
         thresholds = camera.thresholds or self._thresholds
-        if old is not None:
-            old.camera, old.thresholds = camera, thresholds
-            return old
         segment_s = FRAMES_PER_SEGMENT / (camera.fps or self._fps)
         lag_s = (self._bags.delay + self._bags.stride) * segment_s + SCORING_SLACK_S
+        if old is not None and old.camera.enabled == camera.enabled:
+            old.camera, old.thresholds = camera, thresholds
+            if anew:
+                old.tally.begin_again(self._clock(), lag_s)
+            return old
         status, reason = (
             (CameraStatus.CONNECTING, "the stream is being opened")
             if camera.enabled
@@ -95,18 +101,16 @@ class Watch:
         progress: Mapping[str, Progress],
         states: Mapping[str, AlarmState],
     ) -> dict[str, Seen]:
-        """Takes in how everything stands; returns the cameras whose status or its reason changed."""
+        """Takes in how everything stands; returns the cameras whose status or its reason changed, and those
+        that no look has returned yet."""
         self._states = states
         changed: dict[str, Seen] = {}
         for name, watched in self._watched.items():
             watched.health = health.get(name)
-            state = states.get(name)
-            if state is not None and state.alert_id is not None and state.alert_id != watched.alert_id:
-                watched.alarms += 1
-            watched.alert_id = None if state is None else state.alert_id
             status, reason = camera_status(self._facts(watched, progress.get(name, Progress())))
-            if (status, reason) == (watched.seen.status, watched.seen.reason):
+            if watched.told and (status, reason) == (watched.seen.status, watched.seen.reason):
                 continue
+            watched.told = True
             since_wall_s = watched.seen.since_wall_s if status is watched.seen.status else self._wall()
             watched.seen = Seen(status=status, reason=reason, since_wall_s=since_wall_s)
             changed[name] = watched.seen
@@ -162,7 +166,7 @@ class Watch:
             short_term=tally.short_term,
             raise_at=watched.thresholds.raise_at,
             clear_at=watched.thresholds.clear_at,
-            alarms=watched.alarms,
+            alarms=0 if state is None else state.alarms,
             alarm_raised=state is not None and state.raised,
             scored_ratio=tally.since_start(self._clock()),
         )

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 from typing import Literal
 
 from monitor.alerting import alarm as alarms
@@ -91,6 +92,8 @@ class _Watch:
     disarmed: bool = False
     lost: str | None = None
     refused: int = 0
+    alarms: int = 0
+    """Raised so far."""
 
     def refuse(self, name: str, reason: str) -> None:
         self.refused += 1
@@ -285,6 +288,7 @@ class Alerts:
             labels=watch.camera.labels,
         )
         watch.decided_wall_s = now_s
+        watch.alarms += 1
         if self._request_evidence is not None:
             watch.evidence = self._wanted(alert, bag, began, at)
             watch.evidence_until_s = self._clock() + self._post_roll_s + self._evidence_wait_s
@@ -319,10 +323,12 @@ class Alerts:
                 log.info("evidence of alert %s came after its end: it is kept, but no message links it", token)
                 return
             wanted, watch.evidence = watch.evidence, None
-            # Our own links, whatever kind of path the recorder reports.
+            # Our own links, whatever kind of path the recorder reports; but a clip that MP4 cannot hold is a .mkv.
             evidence = replace(
                 evidence,
-                clip=wanted.clip if evidence.clip is not None else None,
+                clip=None
+                if evidence.clip is None
+                else str(PurePosixPath(wanted.clip).with_suffix(PurePosixPath(evidence.clip).suffix)),
                 snapshot=wanted.snapshot if evidence.snapshot is not None else None,
             )
             held = watch.held
@@ -482,6 +488,7 @@ class Alerts:
             score=watch.alarm.score,
             peak_score=alert.peak_score if alert else watch.alarm.peak if watch.alarm.raised else None,
             threshold=watch.camera.thresholds.raise_at,
+            alarms=watch.alarms,
         )
 
 

@@ -74,6 +74,8 @@ class AlarmState:
     score: float | None = None
     peak_score: float | None = None
     threshold: float | None = None
+    alarms: int = 0
+    """How many were raised since the monitor watches the camera (not part of the payload)."""
 
 
 def iso(wall_s: float) -> str:

@@ -67,9 +67,7 @@ class ScoredRatio:
         from_s = max(until_s - self._window_s, self._first_s)
         if until_s - from_s < min(JUDGED_AFTER_S, self._window_s):
             return None
-        covered_s = sum(
-            max(0.0, min(end_s, until_s) - max(start_s, from_s)) for start_s, end_s in self._intervals
-        )
+        covered_s = sum(max(0.0, min(end_s, until_s) - max(start_s, from_s)) for start_s, end_s in self._intervals)
         return min(1.0, covered_s / (until_s - from_s))
 
 
@@ -131,6 +129,12 @@ class Tally:
                 self.long_term = float(bag.long_term_N[newest])
                 self.short_term = float(bag.short_term_N[newest])
             self._count_bridged(bag)
+
+    def begin_again(self, started_s: float, lag_s: float) -> None:
+        """The camera is read anew: its ratio begins again, its counters go on."""
+        with self._lock:
+            self._ratio = ScoredRatio(started_s, lag_s)
+            self._last = None
 
     def since_start(self, now_s: float) -> float:
         with self._lock:

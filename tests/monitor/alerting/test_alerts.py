@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,11 @@ class TestEnds:
         ]
         assert payloads(letters)[-1]["evidence"]["note"] == "monitor stopped before the evidence was finished"
 
+    def test_alarms_are_counted_also_those_that_began_and_ended_in_one_bag(self) -> None:
+        it = plant("gate", clear_after_s=0, cooldown_s=0)
+        it.alerts.score(bag([0.9, 0.1, 0.9, 0.1], newest=4, published=[0, 1, 2, 3]))
+        assert (it.alerts.states()["gate"].alarms, it.alerts.states()["gate"].raised) == (2, False)
+
     def test_new_thresholds_hold_for_a_raised_alarm(self) -> None:
         it = plant()
         it.score(0.7, 1)
@@ -296,6 +302,12 @@ class TestEvidence:
             "note": None,
         }
         assert [payload["evidence"] for payload in payloads(letters)[1:]] == [ready, ready]
+
+    def test_a_clip_that_mp4_cannot_hold_is_linked_by_the_name_it_has(self) -> None:
+        it = plant(evidence=True)
+        it.score(0.9, 1)
+        it.alerts.evidence_done("a1", replace(PROOF, clip="gate/2026-03-01/a1.mkv"))
+        assert payloads(it.letters())[1]["evidence"]["clip"]["link"] == "gate/2026-03-01/a1.mkv"
 
     def test_ended_waits_for_it_and_stays_the_last_message(self) -> None:
         it = plant(evidence=True, clear_after_s=0)
