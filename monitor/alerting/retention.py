@@ -1,7 +1,8 @@
 """Evidence is kept for so many days and so many bytes; the oldest goes first.
 
-Only files that look like ours are ever touched: ``<camera>/<date>/<alert_id>.mp4|.jpg``, plain files, no
-links. A clip and its snapshot go together.
+Only files that look like ours are ever touched: ``<camera>/<date>/<alert_id>.mp4|.mkv|.jpg``, plain files, no
+links, and what a writer that was killed left of them (``.<alert_id>.mp4.part``). A clip and its snapshot go
+together.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
-_ENDS = frozenset({".mp4", ".jpg"})
+_OURS = re.compile(r"(?P<whole>[^.].*)\.(?:mp4|mkv|jpg)|\.(?P<part>.+)\.(?:mp4|mkv|jpg)\.part")
 _YOUNG_S = 300.0
 """A file changed so recently may still be written, whatever ``writing`` says."""
 
@@ -90,9 +91,11 @@ def _proofs(folder: Path) -> dict[str, _Proof]:
                 info = path.lstat()
             except FileNotFoundError:
                 continue
-            if path.suffix not in _ENDS or not stat.S_ISREG(info.st_mode):
+            ours = _OURS.fullmatch(path.name)
+            if ours is None or not stat.S_ISREG(info.st_mode):
                 continue
-            proof = found.setdefault(str(path.relative_to(folder).with_suffix("")), _Proof([], 0, 0.0))
+            stem = day.relative_to(folder) / (ours["whole"] or ours["part"])
+            proof = found.setdefault(str(stem), _Proof([], 0, 0.0))
             proof.files.append(path)
             proof.size += info.st_size
             proof.newest_s = max(proof.newest_s, info.st_mtime)

@@ -68,5 +68,14 @@ def test_what_is_not_ours_is_never_touched(tmp_path: Path) -> None:
     assert set(before) - set(left(tmp_path)) == {"elsewhere/2026-01-01/a9.mp4", "elsewhere/2026-01-01/a9.jpg"}
 
 
+def test_matroska_clips_and_what_a_killed_writer_left_go_too(tmp_path: Path) -> None:
+    proof(tmp_path, "gate/2026-01-01/a1", 31 * DAY, ends="mkv jpg")
+    proof(tmp_path, "gate/2026-01-01/.a2.mp4", 31 * DAY, ends="part")
+    proof(tmp_path, "gate/2026-03-01/.a3.mp4", 60, ends="part")
+    swept = sweep(tmp_path, keep_days=30, keep_mb=100, wall=lambda: NOON)
+    assert swept == Swept(files=3, freed_bytes=3000, kept_bytes=1000)
+    assert left(tmp_path) == ["gate/2026-03-01/.a3.mp4.part"]
+
+
 def test_a_folder_that_is_not_there_yet_is_empty(tmp_path: Path) -> None:
     assert sweep(tmp_path / "none", keep_days=1, keep_mb=1, wall=lambda: NOON) == Swept()
