@@ -16,7 +16,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from monitor.ingest.fault import StreamFault, fault_of, stalled, unanswered
+from monitor.ingest.fault import NOT_VIDEO, StreamFault, fault_of, stalled, unanswered
 from monitor.ingest.picture import Polygons
 from monitor.ingest.source import SCHEMES, Source, check_device, check_file, resolve
 
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 DISTRUST_FRAMES = 600
 """After a decode error frames are distrusted until the next key frame, but no longer than this: a stream of
 gradual refreshes has no key frames, and heals all the same."""
+
+TEXT_ART = frozenset({"ansi", "bintext", "idf", "xbin"})
+"""libav takes any text file for art of a terminal and makes pictures of it: a camera that looks well and sees
+nothing."""
 
 NEARLY = 0.9
 """What lasted so much of a time-out was ended by it, whatever the error says."""
@@ -262,6 +266,8 @@ def _video_of(container: InputContainer, source: Source) -> VideoStream:
     video = next(iter(container.streams.video), None)
     if video is None:
         raise StreamFault("no_video", f"{source.shown} has no video stream")
+    if video.codec_context is not None and video.codec_context.name in TEXT_ART:
+        raise StreamFault("not_video", NOT_VIDEO.format(shown=source.shown))
     # PyAV knows a codec without a decoder by a stream without a context.
     if video.codec_context is None:
         raise StreamFault("unsupported_codec", f"{source.shown} sends a video codec that cannot be decoded here")

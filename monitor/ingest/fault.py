@@ -6,6 +6,8 @@ import errno
 
 import av.error
 
+NOT_VIDEO = "no video can be read from {shown}: is it one, and is it whole?"
+
 
 class StreamFault(Exception):  # noqa: N818 - a fault of the stream, named by the house's word for it
     """An expected fault of a stream. ``reason`` is a word for counting, ``sentence`` says what is wrong and
@@ -38,6 +40,10 @@ def fault_of(error: BaseException, shown: str, limit_s: float, *, opening: bool)
         return StreamFault("unreachable", f"there is no route to {shown}")
     if number == errno.EIO and opening:
         return StreamFault("not_video", f"{shown} broke off before a video could be recognised")
+    if number == errno.EIO and shown.startswith("http"):
+        return StreamFault(
+            "network", f"{shown} broke off (a recording over http needs a server that can send parts of a file)"
+        )
     name = type(error).__name__
     doing = "could not be opened" if opening else "broke off"
     return StreamFault("network", f"{shown} {doing} ({name}{'' if number is None else f', error {number}'})")
@@ -67,7 +73,7 @@ _SENTENCES: tuple[tuple[tuple[type[BaseException], ...], str, str], ...] = (
         "{shown} rejected the request (4xx): check path and transport of the camera",
     ),
     ((av.error.HTTPServerError,), "server", "{shown} reported an error of its own (5xx)"),
-    ((av.error.InvalidDataError,), "not_video", "{shown} does not send a video that can be read"),
+    ((av.error.InvalidDataError,), "not_video", NOT_VIDEO),
     ((av.error.EOFError,), "ended", "{shown} ended"),
     ((av.error.ProtocolNotFoundError,), "unsupported", "{shown} uses a protocol that is not allowed here"),
     (

@@ -54,7 +54,13 @@ def test_a_pipe_is_refused_because_opening_it_would_hang(tmp_path: Path) -> None
 def test_a_file_that_is_no_video(tmp_path: Path) -> None:
     path = tmp_path / "notes.mp4"
     path.write_text("no video " * 1000)
-    assert str(fault_of(str(path))) == f"{path} does not send a video that can be read"
+    assert str(fault_of(str(path))) == f"no video can be read from {path}: is it one, and is it whole?"
+
+
+def test_a_text_file_is_no_video_though_libav_would_paint_it(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("Cameras of hall 3, see the plan.\n" * 50)
+    assert str(fault_of(str(path))) == f"no video can be read from {path}: is it one, and is it whole?"
 
 
 def test_a_file_with_sound_only(tmp_path: Path) -> None:
@@ -137,7 +143,7 @@ def test_a_web_page_is_no_video() -> None:
         page = fault_of(f"http://joe:s3cret@127.0.0.1:{port}/page?token=abc")
         missing = fault_of(f"http://127.0.0.1:{port}/other")
         server.shutdown()
-    assert str(page) == f"http://127.0.0.1:{port} does not send a video that can be read"
+    assert str(page) == f"no video can be read from http://127.0.0.1:{port}: is it one, and is it whole?"
     assert missing.reason == "not_found"
 
 
