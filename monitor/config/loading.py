@@ -278,8 +278,12 @@ class _Loading:
             for name in ("ca_file", "cert_file", "key_file"):
                 anchor(data["mqtt"], name)
         scoring = data.get("scoring")
-        if isinstance(scoring, dict) and isinstance(scoring.get("artefact"), str) and "/" in scoring["artefact"]:
-            data["scoring"] = {**scoring, "artefact": str(self._anchored(scoring["artefact"]))}
+        artefact = scoring.get("artefact") if isinstance(scoring, dict) else None
+        if isinstance(artefact, str) and artefact and "\0" not in artefact:
+            # A bare word may be a shipped artefact's name, or a folder beside this file.
+            beside = self._anchored(artefact)
+            if "/" in artefact or (artefact != "default" and os.path.exists(beside)):  # noqa: PTH110 - never raises
+                data["scoring"] = {**data["scoring"], "artefact": str(beside)}
 
     def _check(self, model: type[Settings], data: dict[str, Any], key: Key) -> Settings | None:
         """The checked settings; None where they are wrong, with the problems added."""

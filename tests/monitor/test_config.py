@@ -304,6 +304,9 @@ def test_relative_paths_begin_at_the_folder_of_the_file(tmp_path: Path, monkeypa
     assert plant.evidence.folder == Path("/var/ev")
     assert plant.scoring.artefact == str(tmp_path / "mine")
     assert plant.cameras[0].url.path == str(tmp_path / "a.mp4")
+    (tmp_path / "mine").mkdir()
+    written(tmp_path, text.replace("./mine", "mine"))
+    assert load(Path("../plant.yaml"), {}).scoring.artefact == str(tmp_path / "mine")
 
 
 def test_the_embedded_broker_listens_beyond_loopback_only_with_users(tmp_path: Path) -> None:
