@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 OK, RUNTIME, USAGE, BAD_CONFIG = 0, 1, 2, 78
 PROBE_FPS = 15.0
 """A reader must be told an analysed rate; a probe analyses nothing."""
+MOST_FPS = 120.0  # as in plant.yaml
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -157,7 +158,7 @@ def _watch(plant: Any, file: Path, *, dry_run: bool) -> int:
     try:
         asyncio.run(live())
     except _mendable() as error:
-        logging.getLogger("monitor").error("%s", error)
+        logging.getLogger("monitor").error("%s", _placed(error))
         return BAD_CONFIG if _is_config(error) else RUNTIME
     return OK
 
@@ -180,24 +181,31 @@ def _is_config(error: Exception) -> bool:
     return isinstance(error, ArtefactError | BackboneError)
 
 
+def _placed(error: Exception) -> str:
+    """The sentence, with the key it is about where it does not name one."""
+    from monitor.detectors.card import ArtefactError
+
+    return f"scoring.artefact: {error}" if isinstance(error, ArtefactError) else str(error)
+
+
 def _check(arguments: argparse.Namespace) -> int:
     """Config first, then what it names: the artefact, and whether it fits its settings."""
     plant = _load(arguments.file)
     if plant is None:
         return BAD_CONFIG
-    from monitor.detectors import artefact
+    from monitor.scoring.rings import open_rings
 
     try:
-        card = artefact.read_card(plant.scoring.artefact)
-        stride, delay = card.bag(plant.scoring.stride, plant.scoring.delay)
-        artefact.verify(plant.scoring.artefact)
-    except artefact.ArtefactError as error:
-        _say(f"{arguments.file}: scoring.artefact: {error}")
+        # As the monitor itself will: a check that knows less than a start would be trusted in vain.
+        rings = open_rings(plant.scoring, files=False)
+    except _mendable() as error:
+        _say(f"{arguments.file}: {_placed(error)}")
         return BAD_CONFIG
+    card, bags = rings.artefact.card, rings.bags
     enabled = sum(camera.enabled for camera in plant.cameras)
     print(
         f"{arguments.file}: ok: {len(plant.cameras)} cameras ({enabled} enabled); artefact '{card.name}' on "
-        f"{card.backbone}, l = {card.length}, stride {stride}, delay {delay}"
+        f"{card.backbone}, l = {bags.length}, stride {bags.stride}, delay {bags.delay}"
     )
     return OK
 
@@ -233,9 +241,13 @@ def _probe(arguments: argparse.Namespace) -> int:
 
 
 def _replay(arguments: argparse.Namespace) -> int:
-    missing = [file for file in arguments.files if not file.is_file()]
-    if missing:
-        _say("\n".join(f"{file}: there is no such file" for file in missing))
+    wrong = [_not_a_recording(file) for file in arguments.files if not file.is_file()]
+    if arguments.out.exists() and not arguments.out.is_dir():
+        wrong.append(f"--out: {arguments.out} is a file, not a folder")
+    if arguments.fps is not None and not 0 < arguments.fps <= MOST_FPS:
+        wrong.append(f"--fps: expected a number above 0, at most {MOST_FPS:g} (got {arguments.fps:g})")
+    if wrong:
+        _say("\n".join(wrong))
         return USAGE
     _set_up_log(arguments)
     from pydantic import ValidationError
@@ -251,22 +263,32 @@ def _replay(arguments: argparse.Namespace) -> int:
             max_gap=arguments.max_gap,
         )
     except ValidationError as error:
-        _say("\n".join(f"--{'.'.join(map(str, e['loc'])).replace('_', '-')}: {e['msg']}" for e in error.errors()))
+        for wrong_one in error.errors():
+            key, words = str(wrong_one["loc"][0]).replace("_", "-"), str(wrong_one["msg"]).removeprefix("Value error, ")
+            _say(f"--{key}: {words[0].lower()}{words[1:]} (got {wrong_one['input']!r})")
         return USAGE
     from monitor import replay
 
-    mendable: tuple[type[Exception], ...] = (*_mendable(), OSError)
     try:
         replayed = replay.run(
             arguments.files, arguments.out, scoring, fps=arguments.fps, pictures=not arguments.no_pictures
         )
-    except mendable as error:
+    except _mendable() as error:
         _say(f"vad-monitor replay: {error}")
+        return BAD_CONFIG if _is_config(error) else RUNTIME
+    except OSError as error:
+        _say(f"vad-monitor replay: {error.filename or arguments.out} cannot be written: {error.strerror or error}")
         return RUNTIME
     for one in replayed:
         if one.fault is not None:
             _say(f"{one.file}: {one.fault}")
     return RUNTIME if any(one.fault for one in replayed) else OK
+
+
+def _not_a_recording(file: Path) -> str:
+    if file.is_dir():
+        return f"{file}: is a folder; name the files in it"
+    return f"{file}: there is no such file" if not file.exists() else f"{file}: is no regular file"
 
 
 def _weights_list(arguments: argparse.Namespace) -> int:
