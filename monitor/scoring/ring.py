@@ -48,10 +48,10 @@ class Ring:
     """The last ``length`` segments of one camera. ``file``: a restart closes the old life first."""
 
     def __init__(self, length: int, stride: int, delay: int, max_gap: int, *, file: bool = False) -> None:
-        if not (length >= 1 and 1 <= stride <= length and 0 <= delay <= length - stride and max_gap >= 0):
+        if not (length >= 1 and 1 <= stride <= length and 0 <= delay <= length - stride and 0 <= max_gap < length):
             raise ValueError(
                 f"no such bags: l = {length}, stride = {stride}, delay = {delay}, max_gap = {max_gap}; "
-                "needed are 1 <= stride <= l, 0 <= delay <= l - stride and max_gap >= 0"
+                "needed are 1 <= stride <= l, 0 <= delay <= l - stride and 0 <= max_gap < l"
             )
         self.length, self.stride, self.delay, self.max_gap = length, stride, delay, max_gap
         self._file = file

@@ -18,6 +18,7 @@ from torch import Tensor
 from monitor.config import Scoring
 from monitor.detectors import artefact as artefacts
 from monitor.detectors.artefact import Artefact
+from monitor.detectors.card import ArtefactError, Card
 from monitor.features import backbone as backbones
 from monitor.features.backbone import Backbone
 from monitor.features.engine import cpu_threads
@@ -76,7 +77,7 @@ class Rings:
                 return self.artefact.standardise(features_BD)
             # Which segments share a batch is a matter of timing, and a product's last bits depend on its size: files
             # go one by one, so that two replays are identical.
-            return torch.cat([self.artefact.standardise(feature_1D) for feature_1D in features_BD.split(1)])
+            return torch.cat([self.artefact.standardise(feature_1D) for feature_1D in torch.split(features_BD, 1)])
 
     def score(self, segments: Sequence[Segment], features_BD: Tensor | None) -> list[BagScore]:
         """Pushes segments and scores bags; ``features_BD`` are of those with pictures, in the same order."""
@@ -162,9 +163,21 @@ def open_rings(settings: Scoring, *, files: bool) -> Rings:
     stride, delay = card.bag(settings.stride, settings.delay)
     backbone = backbones.create(card.backbone, device)
     card.check_backbone(backbone.name, backbone.fingerprint)
-    max_gap = math.ceil(card.length / 8) if settings.max_gap is None else settings.max_gap
+    max_gap = gap_of(settings.max_gap, card)
     bags = BagSettings(length=card.length, stride=stride, delay=delay, max_gap=max_gap, files=files)
     return Rings(backbone, artefact, bags)
+
+
+def gap_of(wanted: int | None, card: Card) -> int:
+    """``max_gap`` for bags of this artefact (None: l/8, rounded up); ArtefactError where nothing real would be left."""
+    if wanted is None:
+        return min(math.ceil(card.length / 8), card.length - 1)
+    if wanted >= card.length:
+        raise ArtefactError(
+            f"max_gap {wanted} is not possible with artefact '{card.name}': its bags have {card.length} segments, "
+            f"so max_gap is 0 to {card.length - 1}"
+        )
+    return wanted
 
 
 def device_of(wanted: str) -> str:

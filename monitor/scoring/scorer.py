@@ -13,6 +13,9 @@ from monitor.flow import BagScore, Segment
 from monitor.scoring.rings import Rings
 
 
+IDLE_S = 0.02
+
+
 class Source(Protocol):
     """Where segments come from: the reader pool."""
 
@@ -59,7 +62,8 @@ class Scorer:
     def stop(self, drain_s: float) -> bool:
         """Scores what still lies in the source, for at most ``drain_s``; False where that was not enough."""
         self._stopping.set()
-        self._thread.join(drain_s)
+        if self._thread.ident is not None:
+            self._thread.join(drain_s)
         return not self._thread.is_alive()
 
     def join(self) -> None:
@@ -85,7 +89,8 @@ class Scorer:
             self._rings.forget(camera)
         segments = self._source.take(self._batch_max, self._deadline_s, 0.5)
         if not segments:
-            return not (self._stopping.is_set() and self._drained())
+            # A source that has ended answers at once: without the wait this would be a busy loop until ``stop``.
+            return not (self._stopping.wait(IDLE_S) and self._drained())
         real = [segment for segment in segments if segment.pictures is not None]
         started_s = time.perf_counter()
         try:

@@ -103,7 +103,7 @@ def test_numbers_that_do_not_rise_begin_the_ring_anew() -> None:
     assert ring.filled == 2
 
 
-@pytest.mark.parametrize("bad", [(4, 0, 0, 0), (4, 5, 0, 0), (4, 2, 3, 0), (0, 1, 0, 0), (4, 1, 0, -1)])
+@pytest.mark.parametrize("bad", [(4, 0, 0, 0), (4, 5, 0, 0), (4, 2, 3, 0), (0, 1, 0, 0), (4, 1, 0, -1), (4, 1, 0, 4)])
 def test_impossible_bags_are_refused(bad: tuple[int, int, int, int]) -> None:
     with pytest.raises(ValueError, match="no such bags"):
         Ring(*bad)
@@ -116,7 +116,7 @@ def rings(draw: st.DrawFn) -> tuple[Ring, list[int]]:
     delay = draw(st.integers(0, length - stride))
     gaps = draw(st.lists(st.sampled_from([1, 1, 1, 1, 2, 3, 6]), max_size=40))
     segments = [sum(gaps[: i + 1]) for i in range(len(gaps))]
-    return Ring(length, stride, delay, draw(st.integers(0, 3)), file=True), segments
+    return Ring(length, stride, delay, draw(st.integers(0, min(3, length - 1))), file=True), segments
 
 
 @given(rings())

@@ -13,11 +13,12 @@ import torch
 
 from monitor.config import Thresholds
 from monitor.detectors.artefact import Artefact, Card, Standardisation
+from monitor.detectors.card import ArtefactError
 from monitor.detectors.bilstm_mil import BiLstmMil
 from monitor.detectors.ensemble import Ensemble
 from monitor.detectors.video_classifier import VideoClassifier
 from monitor.flow import BagScore, Preprocessing, Segment
-from monitor.scoring.rings import BagSettings, Rings
+from monitor.scoring.rings import BagSettings, Rings, gap_of
 
 D = 8
 Array = npt.NDArray[np.float64]
@@ -226,6 +227,17 @@ def test_a_forgotten_camera_begins_anew_and_its_row_is_used_again(artefact: Arte
     bags = score(engine, segments("gate", 4))
     expected = score(rings(artefact, length=4, stride=1, delay=0), segments("gate", 4))
     np.testing.assert_allclose(bags[0].scores_N, expected[0].scores_N, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("length", "wanted", "gap"),
+    [(32, None, 4), (4, None, 1), (2, None, 1), (1, None, 0), (4, 0, 0), (4, 3, 3), (1, 0, 0)],
+)
+def test_a_bag_is_never_bridged_from_end_to_end(artefact: Artefact, length: int, wanted: int | None, gap: int) -> None:
+    card = artefact.card.model_copy(update={"length": length})
+    assert gap_of(wanted, card) == gap
+    with pytest.raises(ArtefactError, match=f"so max_gap is 0 to {length - 1}"):
+        gap_of(length, card)
 
 
 @pytest.mark.gpu
