@@ -12,7 +12,6 @@ import torch
 from monitor.flow import BagScore, Segment
 from monitor.scoring.rings import Rings
 
-
 IDLE_S = 0.02
 
 

@@ -13,8 +13,8 @@ import torch
 
 from monitor.config import Thresholds
 from monitor.detectors.artefact import Artefact, Card, Standardisation
-from monitor.detectors.card import ArtefactError
 from monitor.detectors.bilstm_mil import BiLstmMil
+from monitor.detectors.card import ArtefactError
 from monitor.detectors.ensemble import Ensemble
 from monitor.detectors.video_classifier import VideoClassifier
 from monitor.flow import BagScore, Preprocessing, Segment
