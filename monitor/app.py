@@ -34,7 +34,8 @@ from monitor.ingest.camera import ReaderSettings
 from monitor.ingest.pool import ReaderPool
 from monitor.ingest.wire import EvidenceRequest, EvidenceResult
 from monitor.observe import http
-from monitor.observe.health import Check, Heartbeats, watch_event_loop
+from monitor.observe import log as log_of
+from monitor.observe.health import LOOP_LIMIT_S, Check, Heartbeats, watch_event_loop
 from monitor.observe.metrics import Metrics
 from monitor.observe.series import CameraFigures, ProcessFigures
 from monitor.observe.status import plant_summary
@@ -47,6 +48,7 @@ T = TypeVar("T")
 
 LOOK_EVERY_S = 1.0
 RETENTION_EVERY_S = 600.0
+DISK_FAILS = "alerts are not durable: the disk cannot be written"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,8 @@ class Monitor:
         self._failure: BaseException | None = None
         self._heartbeats = Heartbeats()
         self._logged: dict[str, CameraStatus] = {}
+        self._reloading = asyncio.Lock()
+        self._decided_s = time.monotonic()
         self.started: asyncio.Future[Addresses] = asyncio.get_running_loop().create_future()
         """Done when everything runs."""
 
@@ -126,6 +130,7 @@ class Monitor:
             tasks.create_task(self._look_after(), name="look after"),
             tasks.create_task(self._retain(), name="retention"),
         ]
+        self._decided_s = time.monotonic()
         self._ready = True
         log.info("watching %d cameras of '%s'; %s", len(plant.cameras), plant.site, address)
         self.started.set_result(Addresses(http=address, mqtt=mqtt_address))
@@ -172,6 +177,7 @@ class Monitor:
             on_latency=self._metrics.observe_acknowledged,
         )
         self._publisher.configure(camera.name for camera in plant.cameras)
+        self._speaks = speaks
         self._alerts = Alerts(
             topics,
             self._outbox,
@@ -193,14 +199,12 @@ class Monitor:
 
     def _build_pipeline(self, stack: contextlib.AsyncExitStack) -> None:
         plant = self._plant
-        self._pool = stack.enter_context(
-            ReaderPool(
-                self._reader_settings(plant),
-                self._rings.backbone.preprocessing,
-                ingest=plant.ingest,
-                evidence=plant.evidence,
-                recorder_s=self._recorder_s(plant),
-            )
+        self._pool = ReaderPool(
+            self._reader_settings(plant),
+            self._rings.backbone.preprocessing,
+            ingest=plant.ingest,
+            evidence=plant.evidence,
+            recorder_s=self._recorder_s(plant),
         )
         self._pool.on_evidence = self._evidence_done
         self._scorer = Scorer(
@@ -210,19 +214,24 @@ class Monitor:
             batch_max=plant.scoring.batch_max,
             deadline_s=plant.scoring.batch_deadline_s,
         )
+        # Where something fails, nobody drains: the readers end first, then the scorer finds nothing more.
+        stack.callback(self._scorer.stop, 2.0)
+        stack.enter_context(self._pool)
         self._heartbeats.beat("scorer")
         self._scorer.start()
 
     async def _drain(self) -> None:
         """The end of the stream: readers end, slots drain, alarms end, the outbox is told as far as it goes."""
-        until_s = time.monotonic() + self._plant.drain_s
+        async with self._reloading:  # a reload under way is finished, and none begins
+            until_s = time.monotonic() + self._plant.drain_s
         await asyncio.to_thread(self._pool.stop, self._plant.drain_s / 2)
         whole = await asyncio.to_thread(self._scorer.stop, max(1.0, until_s - time.monotonic()))
         if not whole:
             log.warning("the scorer had not finished after %.0f s; what it held is lost", self._plant.drain_s)
         self._heartbeats.forget("scorer")
         await self._decide(self._alerts.stop)
-        await self._publisher.drain(max(1.0, until_s - time.monotonic()))
+        if self._speaks:
+            await self._publisher.drain(max(1.0, until_s - time.monotonic()))
 
     # -- what the scorer's thread tells (the Sink of scorer.py) --------------------------------------------------
 
@@ -301,55 +310,77 @@ class Monitor:
         """Once a second: how does every camera stand, and what follows from it?"""
         while True:
             await self._decide(self._alerts.tick)
+            self._decided_s = time.monotonic()
             states = await self._decide(self._alerts.states)
             changed = self._watch.look(self._pool.health(), dict(self._rings.progress), states)
             for name, seen in changed.items():
                 self._publisher.status(name, seen.status, seen.reason, seen.since_wall_s)
             self._log_changes(changed)
-            for name, seen in self._watch.seen().items():
-                if seen.status is CameraStatus.LOST:
-                    self._alerts.lost(name, seen.reason)
-                elif seen.status is CameraStatus.DISARMED:
-                    await self._decide(self._alerts.disarmed, name, seen.reason)
-                else:
-                    self._alerts.armed(name)
+            await self._decide(self._follow, self._watch.seen())
             await asyncio.sleep(LOOK_EVERY_S)
+
+    def _follow(self, seen: Mapping[str, Seen]) -> None:
+        """What a status means for the alarm; in the alarms' thread, for it may wait for the disk."""
+        for name, one in seen.items():
+            if one.status is CameraStatus.LOST:
+                self._alerts.lost(name, one.reason)
+            elif one.status in (CameraStatus.DISARMED, CameraStatus.DISABLED):
+                self._alerts.disarmed(name, one.reason)
+            else:
+                self._alerts.armed(name)
 
     def _log_changes(self, changed: Mapping[str, Seen]) -> None:
         for name, seen in changed.items():
             if self._logged.get(name) is not seen.status:
                 self._logged[name] = seen.status
-                log.info("camera '%s': %s: %s", name, seen.status, seen.reason)
+                bad = seen.status in (CameraStatus.LOST, CameraStatus.DEGRADED)
+                log.log(logging.WARNING if bad else logging.INFO, "camera '%s': %s: %s", name, seen.status, seen.reason)
 
     async def _retain(self) -> None:
         settings = self._plant.evidence
         while True:
-            await asyncio.to_thread(retention.sweep, settings.folder, settings.keep_days, settings.keep_mb)
+            try:
+                await asyncio.to_thread(retention.sweep, settings.folder, settings.keep_days, settings.keep_mb)
+            except OSError as error:
+                log.warning("evidence: old files were not deleted: %s", error)
             await asyncio.sleep(RETENTION_EVERY_S)
 
     async def reload(self) -> None:
-        """SIGHUP: the configuration is read again; with a mistake in it, nothing changes."""
-        if self._file is None or not self._ready or self._stopping.is_set():
-            return
-        try:
-            plant = await asyncio.to_thread(config.load, self._file)
-        except config.ConfigError as error:
-            self._metrics.count_reload(applied=False)
-            log.error("configuration not reloaded, the old one stays:\n%s", error)
-            return
+        """SIGHUP: the configuration is read again; with a mistake in it, nothing changes. Asked for during the
+        start, it is done after it."""
+        await asyncio.wait({self.started})
+        async with self._reloading:
+            if self._file is None or self._stopping.is_set():
+                return
+            try:
+                plant = await asyncio.to_thread(config.load, self._file)
+            except config.ConfigError as error:
+                self._metrics.count_reload(applied=False)
+                log.error("configuration not reloaded, the old one stays:\n%s", error)
+                return
+            try:
+                await self._apply(plant)
+            except Exception as error:  # half of a new configuration is none: the monitor ends with it
+                self._fail(error)
+
+    async def _apply(self, plant: Plant) -> None:
+        log_of.hide(plant.secrets())
         changes = config.diff(self._plant, plant)
         if changes.restart_needed:
             log.warning(
                 "reloaded, but these take effect at the next start only: %s",
                 ", ".join(changes.restart_needed),
             )
+        read_before = {settings.name: settings for settings in self._reader_settings(self._plant)}
+        read_now = {settings.name: settings for settings in self._reader_settings(plant)}
+        anew = {name for name in {*read_before, *read_now} if read_before.get(name) != read_now.get(name)}
         self._plant = self._plant.model_copy(update={"cameras": plant.cameras})
-        anew = {*changes.added, *changes.removed, *changes.changed}
-        self._scorer.forget(anew)
+        # The publisher first: it passes over what is said of cameras that it does not know.
+        self._publisher.configure(camera.name for camera in plant.cameras)
         self._watch.configure(plant.cameras, anew)
         await self._decide(self._alerts.configure, self._alarm_cameras(plant))
-        self._publisher.configure(camera.name for camera in plant.cameras)
-        await asyncio.to_thread(self._pool.update, self._reader_settings(plant))
+        await asyncio.to_thread(self._pool.update, list(read_now.values()))
+        self._scorer.forget(anew)  # last, or segments of the former readers would be in the new rings
         self._metrics.count_reload(applied=True)
         log.info(
             "configuration reloaded: %d cameras added, %d removed, %d changed",
@@ -378,15 +409,14 @@ class Monitor:
     def _readiness(self) -> tuple[Check, ...]:
         if not self._ready:
             return (Check(name="start", ok=False, note="still starting"),)
-        outbox = self._outbox.durable or self._dry_run
+        waited_s = time.monotonic() - self._decided_s
+        stuck = waited_s > LOOP_LIMIT_S
+        outbox = not stuck and (self._outbox.durable or self._dry_run)
+        note = f"alerts have waited for the disk for {waited_s:.0f} s" if stuck else DISK_FAILS
         return (
             Check(name="config", ok=True, note=f"{len(self._plant.cameras)} cameras"),
             Check(name="artefact", ok=True, note=self._rings.artefact.card.name),
-            Check(
-                name="outbox",
-                ok=outbox,
-                note="" if outbox else "alerts are not durable: the disk cannot be written",
-            ),
+            Check(name="outbox", ok=outbox, note="" if outbox else note),
         )
 
     def summary(self) -> str:
@@ -404,7 +434,8 @@ class Monitor:
 
     def _alarm_cameras(self, plant: Plant) -> dict[str, AlarmCamera]:
         default = self._rings.artefact.card.thresholds
-        return {camera.name: AlarmCamera.of(camera, default) for camera in plant.cameras if camera.enabled}
+        # Those that are switched off too: their alarm must be shown as calm (``_follow`` disarms them).
+        return {camera.name: AlarmCamera.of(camera, default) for camera in plant.cameras}
 
     def _recorder_s(self, plant: Plant) -> float:
         """What a clip needs: the bag in which the onset may lie, the delay of the score, and the pre-roll."""
