@@ -64,7 +64,7 @@ def _joinable(packets: Sequence[Held], request: EvidenceRequest, notes: list[str
     late_s = kept[0].captured_s - request.from_captured_s
     early_s = request.to_captured_s - kept[-1].captured_s
     if late_s > LATE_S:
-        notes.append(f"the clip begins {late_s:.1f} s later than asked: earlier packets were no longer held")
+        notes.append(f"the clip begins {late_s:.1f} s later than asked: nothing earlier was held")
     if early_s > LATE_S:
         notes.append(f"the clip ends {early_s:.1f} s earlier than asked: nothing came after that")
     return kept

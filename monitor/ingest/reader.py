@@ -38,6 +38,14 @@ def backoff_s(failures: int, least_s: float, most_s: float, chance: float) -> fl
     return float(min(wait_s * (2 / 3 + chance * 2 / 3), most_s))
 
 
+def _ended(frames: int) -> str:
+    """A stream that ends at once is another trouble than one that ends: a still picture, a server's file."""
+    if frames >= FRAMES_PER_SEGMENT:
+        return "the stream ended"
+    noun = "picture" if frames == 1 else "pictures"
+    return f"the stream ended after {frames} {noun}, and {FRAMES_PER_SEGMENT} make a segment: is it a live stream?"
+
+
 class Reader:
     """Reads one camera until it is told to stop; every expected fault of the stream is retried here, and only
     here.
@@ -124,7 +132,7 @@ class Reader:
         while not self._stop.is_set():
             try:
                 self.run_once()
-                fault = StreamFault("ended", "the stream ended")
+                fault = StreamFault("ended", _ended(self._run_frames))
             except StreamFault as error:
                 fault = error
             self._mark(Doing.WAITING)

@@ -187,7 +187,7 @@ def test_a_recorder_is_bounded_in_seconds_and_in_bytes_and_says_when_it_is_short
     assert tight.short
     evidence = save(tmp_path, tight, request(tmp_path, 14.0, 19.9, 18.0))
     assert evidence.note is not None
-    assert evidence.note.endswith("later than asked: earlier packets were no longer held")
+    assert evidence.note.endswith("later than asked: nothing earlier was held")
 
 
 def test_a_disk_that_takes_no_more_is_a_note_and_leaves_nothing_behind(tmp_path: Path) -> None:
