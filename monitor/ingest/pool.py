@@ -213,6 +213,7 @@ class ReaderPool:
                 camera = self._cameras.setdefault(name, _Camera(settings=settings))
                 if camera.settings != settings:
                     self._withdraw(camera)
+                    self._purge(name)  # seen with the former settings
                     camera.settings = settings
             self._fill()
             self._end_idle()
@@ -312,7 +313,7 @@ class ReaderPool:
                 process.send(Stop())
 
     def _purge(self, name: str) -> None:
-        """Nobody wants the segments of a camera that was removed."""
+        """Nobody wants the segments of a camera that was removed, or is read anew."""
         gone = [segment for segment in self._queue if segment.camera == name]
         self._queue = deque(segment for segment in self._queue if segment.camera != name)
         self.release(gone)

@@ -33,8 +33,9 @@ class Redaction:
     """Text → the text without secrets: the given ones in every spelling, and the credentials of any address."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
+        self.secrets = frozenset(filter(None, secrets))
         spellings: set[str] = set()
-        for secret in filter(None, secrets):
+        for secret in self.secrets:
             spellings |= {secret, quote(secret), quote(secret, safe=""), repr(secret)[1:-1], dumps(secret)[1:-1]}
         # A secret of three letters is part of many words: it is hidden where it stands alone.
         patterns = [
@@ -165,7 +166,7 @@ def set_up(
     libav: bool = True,
     stream: TextIO | None = None,
 ) -> None:
-    """Logging of this process, to ``stream`` (stderr). May be called again, with other secrets after a reload.
+    """Logging of this process, to ``stream`` (stderr). May be called again; ``hide`` adds secrets.
 
     ``level``: DEBUG, INFO, WARNING, ERROR or CRITICAL (ValueError otherwise). ``secrets``: what must never be
     shown (``Plant.secrets()``). ``libav``: its messages become records of the loggers `libav.*`; imports PyAV.
@@ -189,6 +190,11 @@ def set_up(
     threading.excepthook = lambda gone: _log_uncaught(gone.exc_type, gone.exc_value, gone.exc_traceback)
     if libav:
         _listen_to_libav(number)
+
+
+def hide(secrets: Iterable[str]) -> None:
+    """From now on these must not be shown either: a reload may bring new ones, and the old may still be said."""
+    RedactedRecord.redaction = Redaction({*RedactedRecord.redaction.secrets, *secrets})
 
 
 def _listen_to_libav(number: int) -> None:
