@@ -395,6 +395,8 @@ class Outbox:
             # A tenth at once: with a broker away for weeks this must not cost a sort for every alert.
             over = max(over, self._most // 10)
             self._discard(base.execute(_TRIM, (over,)).rowcount)
+        while len(self._captured) > self._most:
+            del self._captured[next(iter(self._captured))]  # the oldest: only a latency is lost
 
     def _trim_memory(self) -> None:
         while len(self._memory) > self._most_in_memory:

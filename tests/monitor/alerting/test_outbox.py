@@ -210,6 +210,7 @@ def test_the_disk_is_bounded_too(path: Path) -> None:
             box.commit([letter(number, "raised", f"r{number}")], {})
         assert len(box) <= 20
         assert box.discarded == 8
+        assert len(box._captured) <= 20, "what is known of letters that were given up is given up too"
         assert ids(box)[-12:] == [f"r{number}" for number in range(12)]
 
 
