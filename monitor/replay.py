@@ -16,6 +16,7 @@ from monitor.config import EvidenceSettings, Ingest, Scoring, Thresholds
 from monitor.flow import AlertKind, BagScore, Segment
 from monitor.ingest.camera import ReaderSettings
 from monitor.ingest.pool import ReaderPool
+from monitor.ingest.wire import CameraHealth
 from monitor.scoring.rings import open_rings
 from monitor.scoring.scorer import Scorer
 
@@ -37,7 +38,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replayed:
-    """What became of one file: its rows in order, and why it has none if it could not be read."""
+    """What became of one file: its rows in order, and why there are no more if it could not be read to its end."""
 
     file: Path
     rows: tuple[Row, ...]
@@ -131,11 +132,14 @@ def replay(
     replayed = []
     for name, file in by_name.items():
         rows = tuple(row for _, row in sorted(collecting.rows.get(name, {}).items()))
-        fault = health[name].fault if name in health and not rows else None
-        if not rows and fault is None:
-            fault = f"{file}: no frame could be decoded"
-        replayed.append(Replayed(file=file, rows=rows, fault=fault))
+        replayed.append(outcome(file, rows, health[name]))
     return replayed, card.thresholds
+
+
+def outcome(file: Path, rows: tuple[Row, ...], health: CameraHealth) -> Replayed:
+    """A file that broke off keeps the scores of what came before, and says that it broke off."""
+    nothing = None if rows else f"{file}: no frame could be decoded"
+    return Replayed(file=file, rows=rows, fault=health.fault or nothing)
 
 
 def _wait(collecting: _Collecting, files: int, *, quiet: bool) -> None:

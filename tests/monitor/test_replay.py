@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from monitor.config import Scoring, Thresholds
-from monitor.replay import COLUMNS, Row, alerts, run
+from monitor.ingest.wire import CameraHealth
+from monitor.replay import COLUMNS, Row, alerts, outcome, run
 from tests.e2e.clips import moving_clip
 
 
@@ -32,6 +33,22 @@ def test_alerts_are_marked_where_the_monitor_would_raise_them(
     scores: list[float | None], expected: list[tuple[float, float]]
 ) -> None:
     assert alerts([row(n, score) for n, score in enumerate(scores)], THRESHOLDS) == expected
+
+
+@pytest.mark.parametrize(
+    ("rows", "fault", "said"),
+    [
+        ((row(0, 0.5),), None, None),
+        ((row(0, 0.5),), "reading it crashed the reader process twice", "reading it crashed the reader process twice"),
+        ((), "a.mp4 does not send a video that can be read", "a.mp4 does not send a video that can be read"),
+        ((), None, "a.mp4: no frame could be decoded"),
+    ],
+)
+def test_a_file_that_broke_off_is_at_fault_though_it_has_scores(
+    rows: tuple[Row, ...], fault: str | None, said: str | None
+) -> None:
+    replayed = outcome(Path("a.mp4"), rows, CameraHealth(link="ended", fault=fault))
+    assert (replayed.rows, replayed.fault) == (rows, said)
 
 
 @pytest.mark.slow
