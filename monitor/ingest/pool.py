@@ -214,6 +214,7 @@ class ReaderPool:
                 if camera.settings != settings:
                     self._withdraw(camera)
                     self._purge(name)  # seen with the former settings
+                    camera.now = CameraHealth()
                     camera.settings = settings
             self._fill()
             self._end_idle()
@@ -282,7 +283,9 @@ class ReaderPool:
             placed = process.place(life, camera.settings, self._slots_per_camera)
         if placed is None:
             raise RuntimeError("a fresh reader process has no room for a camera")
-        camera.process, camera.placed, camera.now = process, placed, CameraHealth()
+        # Until the stream is there again it is known why it went: the camera's status must not flap with each try.
+        fault = camera.now.fault if camera.now.link == "lost" else None
+        camera.process, camera.placed, camera.now = process, placed, CameraHealth(fault=fault)
         process.send(
             Add(
                 life=placed.life,
@@ -398,7 +401,10 @@ class ReaderPool:
             if known is None:
                 return
             camera = known[0]
-            before, camera.now = camera.now, health
+            before = camera.now
+            if health.link == "connecting" and health.fault is None:
+                health = replace(health, fault=before.fault)
+            camera.now = health
         name = camera.settings.name
         if before.link != health.link:
             _log_link(name, health)

@@ -148,6 +148,25 @@ def test_a_killed_reader_process_is_replaced_and_nothing_counts_backward(
         assert others.items() <= w.pool.pids.items()
 
 
+def test_a_camera_whose_process_ended_says_why_until_it_is_back(watch: Callable[..., Any], tmp_path: Path) -> None:
+    with watch([camera("a", f"file://{write_clip(tmp_path / 'a.mp4', frames=600, fps=30)}")]) as w:
+        w.until(lambda: w.link("a") == "up")
+        os.kill(next(iter(w.pool.pids)), signal.SIGKILL)
+        seen: list[tuple[str, str | None]] = []
+
+        def back() -> bool:
+            health: CameraHealth = w.pool.health()["a"]
+            seen.append((health.link, health.fault))
+            return health.restarts == 1 and health.link == "up"
+
+        w.until(back)
+        while seen and seen[0] == ("up", None):
+            seen.pop(0)
+        why = "its reader process ended (signal 9)"
+        assert ("connecting", why) in seen
+        assert set(seen) <= {("lost", why), ("connecting", why), ("up", None)}
+
+
 def test_a_camera_whose_process_crashes_twice_gets_one_of_its_own(watch: Callable[..., Any], tmp_path: Path) -> None:
     # Nobody answers at this address within the time-out, so that "hung" is always being opened.
     with socket.create_server(("127.0.0.1", 0)) as silent:
