@@ -54,7 +54,10 @@ class RunningMonitor:
             assert self.process.poll() is None, f"the monitor ended with {self.process.returncode}:\n{self.log}"
             return False
 
-        until(there, seconds, f"'{words}' in the log:\n{self.log[-3000:]}\n")
+        try:
+            until(there, seconds, f"'{words}' in the log")
+        except AssertionError as late:
+            raise AssertionError(f"{late}; its end:\n{self.log[-3000:]}") from None
 
     @property
     def address(self) -> str:
