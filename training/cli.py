@@ -48,6 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     default = with_features(command("default", "train the default artefact: features, folds, floors, export"))
     default.add_argument("--out", type=Path, required=True, help="folder of the artefact")
     default.add_argument("--device", default="cpu")
+    default.add_argument(
+        "--staged", type=Path, metavar="DIR", help="learn from generated clips too; they are rendered into DIR once"
+    )
     default.set_defaults(run=_default)
 
     latency = with_features(command("latency", "the accuracy-latency curve on joined streams, by l and delay"))
@@ -74,13 +77,18 @@ def _extract(asked: argparse.Namespace) -> None:
 
 def _default(asked: argparse.Namespace) -> None:
     from monitor.features import backbone
-    from training import catalogue, default, extract, report
+    from training import catalogue, default, extract, report, staged
 
     videos = catalogue.local(asked.data, asked.sets.split(","))
     encoder = backbone.create(default.BACKBONE, asked.device)
     features = extract.extract(videos, asked.data, asked.features, encoder, default.RECIPE.fps, mirrored=True)
+    extra: tuple[catalogue.Video, ...] = ()
+    if asked.staged is not None:
+        extra = staged.render(asked.staged)
+        made = extract.extract(extra, asked.staged, asked.features, encoder, default.RECIPE.fps, mirrored=True)
+        features = {**features, **made}
     card, table = default.make(
-        asked.out, videos, (), features, encoder, seeds=range(asked.seeds), command=asked.command_line
+        asked.out, videos, extra, features, encoder, seeds=range(asked.seeds), command=asked.command_line
     )
     sys.stdout.write(report.text(table) + "\n\n")
     sys.stdout.write(f"thresholds {card.thresholds}\n{json.dumps(card.metrics['at_thresholds'], indent=1)}\n")

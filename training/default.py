@@ -42,6 +42,9 @@ LICENCES = {
         name="Industrial Surveillance Dataset (Ullah et al., IEEE TII 2021)",
         licence="no licence file; its note: for research purposes only",
     ),
+    "staged": DataCard(
+        name="generated rooms of the staged plant's training split", licence="rendered by vad-train, Apache-2.0"
+    ),
     "fights": DataCard(
         name="Surveillance Camera Fight Dataset (Aktı et al., IPTA 2019)",
         licence="MIT repository; the footage is from public video sites",
@@ -98,7 +101,7 @@ def make(
     chosen = thresholds(found)
     trained = train.train([*videos, *extra], features, RECIPE, seed=seeds[0])
     card = Card(
-        name="default",
+        name=out.name,
         backbone=backbone.name,
         backbone_fingerprint=backbone.fingerprint,
         backbone_dimensions=backbone.dimensions,

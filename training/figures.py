@@ -25,7 +25,7 @@ def accuracy_latency(points: Sequence[Point], to: Path, *, chosen: tuple[int, in
                 accuracy.scatter([point.delay * segment_s], [point.within_auc], **ring)
                 waiting.scatter([point.latency_s], [point.found], **ring)
     accuracy.set(xlabel="delay d, seconds (left: causal)", ylabel="AUC within streams")
-    waiting.set(xlabel="median seconds from begin to crossing", ylabel="share of runs found, at 10 % of calm segments")
+    waiting.set(xlabel="median seconds from begin to crossing", ylabel="runs found (10 % of calm above)")
     accuracy.legend()
     accuracy.grid(alpha=0.3)
     waiting.grid(alpha=0.3)

@@ -56,6 +56,9 @@ class Recipe:
     label_smoothing: float = 0.0
     extra_share: float = 0.2
     """Of the draws of each label, what videos without a fold (calm footage, staged scenes) get."""
+    extra_long_term: bool = True
+    """Whether Video Classifier learns from them too. It must give a whole video one label; a long staged clip is
+    mostly calm, which only the MIL loss, looking for one segment, can live with."""
     loss: losses.ShortTermLoss = field(default_factory=losses.ShortTermLoss)
     bag: int = 8
     """l of the deployed bags, in segments."""
@@ -89,10 +92,11 @@ def train(
     random = np.random.default_rng(seed)
     standardisation = _fit_standardisation([features[video.id].features_NCD[:, 0] for video in videos], recipe)
     standard = [_standard(standardisation, features[video.id].features_NCD) for video in videos]
-    chances = draw_chances(videos, recipe.extra_share)
     labels = np.array([video.label for video in videos])
     detectors: dict[str, Detector] = {}
     for name, schedule in (("video_classifier", recipe.long_term), ("bilstm_mil", recipe.short_term)):
+        everything = recipe.extra_long_term or name != "video_classifier"
+        chances = draw_chances(videos, recipe.extra_share if everything else 0.0)
         batches = Batches(standard, labels, chances, schedule.segments, recipe, random)
         if name == "video_classifier":
             detectors[name] = long_term(batches, standardisation.dimensions, schedule, recipe)
