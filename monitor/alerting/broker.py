@@ -12,6 +12,7 @@ import errno
 import hmac
 import ipaddress
 import logging
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -82,10 +83,9 @@ class EmbeddedBroker:
         try:
             self._server = await asyncio.start_server(self._serve, self.host, self.port)
         except OSError as fault:
-            taken = fault.errno == errno.EADDRINUSE
-            why = "another program uses it" if taken else fault.strerror or str(fault)
+            why, key = _why_not(fault)
             raise BrokerError(
-                f"the embedded broker cannot listen on {self.host}:{self.port} ({why}): choose another mqtt.port"
+                f"the embedded broker cannot listen on {self.host}:{self.port} ({why}): choose another {key}"
             ) from None
         await self._broker.start()
         self.port = self._server.sockets[0].getsockname()[1]
@@ -131,6 +131,18 @@ class EmbeddedBroker:
         finally:
             writer.close()
             self._writers.discard(writer)
+
+
+def _why_not(fault: OSError) -> tuple[str, str]:
+    """What is wrong, and which key mends it."""
+    if isinstance(fault, socket.gaierror):
+        return "no known host name or address", "mqtt.host"
+    known = {
+        errno.EADDRINUSE: ("another program uses it", "mqtt.port"),
+        errno.EACCES: ("this user may not", "mqtt.port, above 1023"),
+        errno.EADDRNOTAVAIL: ("no address of this machine", "mqtt.host"),
+    }
+    return known.get(fault.errno or 0, (fault.strerror or str(fault), "mqtt.port"))
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:

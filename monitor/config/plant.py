@@ -53,6 +53,13 @@ def _readable(path: Path) -> Path:
     return path
 
 
+def _folder(path: Path) -> Path:
+    """It need not be there yet, and a disk may be missing just now; but a file never becomes a folder."""
+    if os.path.isfile(path):  # noqa: PTH113 - never raises
+        raise ValueError("is a file; expected a folder")
+    return path
+
+
 def _host(text: str) -> str:
     if not text or any(letter.isspace() or letter in "/@" for letter in text):
         raise ValueError("expected a host name or an IP address")
@@ -84,7 +91,7 @@ def is_loopback(host: str) -> bool:
 Name = Annotated[str, AfterValidator(_topic_level)]
 Host = Annotated[str, AfterValidator(_host)]
 Port = Annotated[int, Field(ge=0, le=65535)]
-AnyPath = Annotated[Path, BeforeValidator(_path)]
+AnyFolder = Annotated[Path, BeforeValidator(_path), AfterValidator(_folder)]
 ExistingFile = Annotated[Path, BeforeValidator(_path), AfterValidator(_readable)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Duration = Annotated[float, Field(ge=0, le=31_622_400)]
@@ -294,7 +301,7 @@ class Scoring(Settings):
 class EvidenceSettings(Settings):
     """Snapshots and clips of alerts."""
 
-    folder: AnyPath = Path("evidence")
+    folder: AnyFolder = Path("evidence")
     pre_roll_s: Annotated[float, Field(ge=0, le=600)] = 5.0
     """Seconds before the onset that a clip shows."""
     post_roll_s: Annotated[float, Field(ge=0, le=600)] = 5.0
@@ -322,7 +329,7 @@ class Plant(Settings):
 
     site: Name
     """The name of the place; part of the MQTT topics."""
-    state_folder: AnyPath = Path("state")
+    state_folder: AnyFolder = Path("state")
     """Where the outbox lies: alerts that the broker has not acknowledged yet."""
     drain_s: Annotated[float, Field(ge=0, le=3600)] = 10.0
     """How long a shutdown may take to score and send what is under way."""

@@ -53,9 +53,7 @@ class Heartbeats:
         )
 
 
-async def watch_event_loop(
-    heartbeats: Heartbeats, observe_lag: Callable[[float], None], every_s: float = 1.0
-) -> None:
+async def watch_event_loop(heartbeats: Heartbeats, observe_lag: Callable[[float], None], every_s: float = 1.0) -> None:
     """Beats for the event loop until it is cancelled, and reports each time how late the loop woke it."""
     clock = asyncio.get_running_loop().time
     try:

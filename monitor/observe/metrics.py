@@ -69,9 +69,7 @@ class _Figures:
     One labels dict a camera is shared by all its plain samples: 39,000 samples take 0.07 s to make here.
     """
 
-    def __init__(
-        self, cameras: Callable[[], Iterable[CameraFigures]], process: Callable[[], ProcessFigures]
-    ) -> None:
+    def __init__(self, cameras: Callable[[], Iterable[CameraFigures]], process: Callable[[], ProcessFigures]) -> None:
         self._cameras = cameras
         self._process = process
         self._reasons = {name: _Reasons(most) for name, most in _MOST_REASONS.items()}
@@ -174,9 +172,7 @@ class Metrics:
         self._build.clear()
         self._build.labels(version, platform.python_version(), torch).set(1)
 
-    def set_artefact(
-        self, *, name: str, backbone: str, device: str, bag_length: int, stride: int, delay: int
-    ) -> None:
+    def set_artefact(self, *, name: str, backbone: str, device: str, bag_length: int, stride: int, delay: int) -> None:
         """``name`` is the artefact's, not its path; ``device`` as torch names it (``cpu``, ``cuda:0``)."""
         self._artefact.clear()
         self._artefact.labels(name, backbone, device, str(bag_length), str(stride), str(delay)).set(1)

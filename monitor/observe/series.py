@@ -91,9 +91,7 @@ def _camera(
     label: str | None = None,
 ) -> Series:
     labels = ("camera",) if label is None else ("camera", label)
-    return Series(
-        name=f"vad_camera_{name}", kind=kind, unit=unit, meaning=meaning, labels=labels, figure=figure
-    )
+    return Series(name=f"vad_camera_{name}", kind=kind, unit=unit, meaning=meaning, labels=labels, figure=figure)
 
 
 def _process(

@@ -145,7 +145,7 @@ def without_card(folder: Path) -> None:
 ARTEFACTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "missing": (
         shutil.rmtree,
-        "there is no artefact '{folder}': no such folder, and shipped are default",
+        "there is no artefact '{folder}': no such folder, and shipped are {shipped}",
     ),
     "another backbone": (
         of_another_backbone,
@@ -174,6 +174,7 @@ def test_an_artefact_that_does_not_fit_ends_with_78(kind: str, tmp_path: Path) -
     weights = folder / "weights.safetensors"
     message = message.format(
         folder=folder,
+        shipped=", ".join(sorted(card.parent.name for card in artefact.SHIPPED.glob("*/card.json"))),
         fingerprint=shipped.backbone_fingerprint[:12],
         was=shipped.weights_sha256,
         now=hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else "",

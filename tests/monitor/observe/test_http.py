@@ -273,9 +273,7 @@ def test_a_second_service_on_the_same_port_is_refused_and_the_first_goes_on() ->
     assert asyncio.run(live()) == 200
 
 
-@pytest.mark.parametrize(
-    ("host", "begins"), [("localhost", "http://localhost:"), ("0.0.0.0", "http://127.0.0.1:")]
-)
+@pytest.mark.parametrize(("host", "begins"), [("localhost", "http://localhost:"), ("0.0.0.0", "http://127.0.0.1:")])
 def test_the_address_that_is_told_can_be_opened(host: str, begins: str) -> None:
     async def live() -> str:
         async with serving(made(), host) as address:

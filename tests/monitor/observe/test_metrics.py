@@ -68,9 +68,7 @@ def everything(cameras: list[CameraFigures]) -> Metrics:
     metrics.count_evidence(written=False)
     metrics.count_reload(applied=True)
     metrics.set_build("0.1.0", torch="2.14.1")
-    metrics.set_artefact(
-        name="default", backbone="effnet_lite0", device="cpu", bag_length=8, stride=2, delay=1
-    )
+    metrics.set_artefact(name="default", backbone="effnet_lite0", device="cpu", bag_length=8, stride=2, delay=1)
     return metrics
 
 
@@ -128,9 +126,7 @@ def test_a_camera_has_at_most_forty_series_whatever_reasons_there_are() -> None:
 
 def test_reasons_beyond_the_budget_are_counted_as_other_and_none_is_ever_renamed() -> None:
     dropped = {"pool_full": 1, "late": 2}
-    metrics = Metrics(
-        lambda: [CameraFigures(camera="gate", status=CameraStatus.OK, up=True, segments_dropped=dropped)]
-    )
+    metrics = Metrics(lambda: [CameraFigures(camera="gate", status=CameraStatus.OK, up=True, segments_dropped=dropped)])
 
     def told() -> dict[str, float]:
         return {s.labels["reason"]: s.value for s in samples(metrics) if "reason" in s.labels}

@@ -70,8 +70,7 @@ def facts(**changed: Any) -> Facts:
         (
             {"recorder_short": True, "recorder_s": 7.6},
             "degraded",
-            "clips will begin late: 8 s of stream are kept; "
-            "raise evidence.memory_mb or lower the camera's bit rate",
+            "clips will begin late: 8 s of stream are kept; raise evidence.memory_mb or lower the camera's bit rate",
         ),
         (
             {"scored_ratio": 0.5, "recorder_short": True},
