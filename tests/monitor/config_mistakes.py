@@ -191,6 +191,14 @@ MISTAKES: list[tuple[str, str, list[str]]] = [
         ],
     ),
     (
+        "a file where folders are wanted",
+        "site: hall\nmqtt: off\nstate_folder: plant.yaml\nevidence: {folder: plant.yaml}\ncameras: [{name: a, url: 0}]\n",
+        [
+            "plant.yaml:3: state_folder: is a file; expected a folder (got 'plant.yaml')",
+            "plant.yaml:4: evidence.folder: is a file; expected a folder (got 'plant.yaml')",
+        ],
+    ),
+    (
         "a password without quotes: not shown",
         "site: hall\nmqtt: {username: u, password: 12345}\ncameras: [{name: a, url: 0}]\n",
         ["plant.yaml:2: mqtt.password: expected text: put quotes around it"],
