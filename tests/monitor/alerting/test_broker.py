@@ -103,7 +103,7 @@ def test_without_users_it_stays_on_loopback() -> None:
     EmbeddedBroker("::1")
 
 
-def test_a_port_that_is_taken_is_a_sentence() -> None:
+def test_a_port_that_is_taken_and_an_address_of_another_machine_are_sentences() -> None:
     async def scenario() -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
@@ -114,6 +114,12 @@ def test_a_port_that_is_taken_is_a_sentence() -> None:
                 f"the embedded broker cannot listen on 127.0.0.1:{port} (another program uses it): "
                 "choose another mqtt.port"
             )
+        with pytest.raises(BrokerError) as caught:
+            async with EmbeddedBroker("192.0.2.1", 1883, users={"vad": "secret"}):
+                pass
+        assert str(caught.value) == (
+            "the embedded broker cannot listen on 192.0.2.1:1883 (no address of this machine): choose another mqtt.host"
+        )
 
     asyncio.run(scenario())
 
