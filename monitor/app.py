@@ -74,6 +74,7 @@ class Monitor:
         self._plant, self._file, self._dry_run, self._on_bag = plant, file, dry_run, on_bag
         self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
+        self._ready = False
         self._heartbeats = Heartbeats()
         self._logged: dict[str, CameraStatus] = {}
         self._reloading = asyncio.Lock()
@@ -103,13 +104,13 @@ class Monitor:
     def stop(self) -> None:
         """Asks for the end; on the event loop."""
         if not self._stopping.is_set():
-            log.info("stopping: draining for at most %.0f s", self._plant.drain_s)
+            state = f"; {self.summary()}" if self._ready else ""
+            log.info("stopping: draining for at most %.0f s%s", self._plant.drain_s, state)
         self._stopping.set()
 
     async def _build(self, tasks: asyncio.TaskGroup, stack: contextlib.AsyncExitStack) -> None:
         plant = self._plant
         self._heartbeats.beat("event loop")
-        self._ready = False
         self._metrics = Metrics(self._camera_figures, self._process_figures)
         self._metrics.set_build(__version__, torch.__version__)
         listening: asyncio.Future[str] = self._loop.create_future()

@@ -163,9 +163,24 @@ async def _demo(seed: int, seconds: float, cameras: int, folder: Path, console: 
                     asyncio.get_running_loop().call_later(seconds, monitor.stop)
                 await _show(monitor, ready.result(), stage, board, running, console)
             ready.cancel()
+            ended_wall_s = time.time()
             await running
-        happened = [i for i in stage.incidents if i.start_wall_s < time.time()]
-    return settle(seed, time.monotonic() - started_s, happened, board.alerts)
+        # What was still going on at the end had not had its time: it is not due.
+        due = [incident for incident in stage.incidents if incident.end_wall_s < ended_wall_s]
+        alerts = [alert for alert in board.alerts if not _still_on_stage(alert, stage, ended_wall_s)]
+    return settle(seed, time.monotonic() - started_s, due, alerts)
+
+
+def _still_on_stage(alert: dict[str, Any], stage: StagedPlant, ended_wall_s: float) -> bool:
+    """Whether the alert came of an incident that the demo's end cut short."""
+    from monitor.alerting.contract import seconds as wall_of
+
+    return any(
+        incident.camera == alert["camera"]
+        and incident.start_wall_s - MATCH_BEFORE_S <= wall_of(alert["captured_at"]) <= ended_wall_s
+        for incident in stage.incidents
+        if incident.end_wall_s >= ended_wall_s
+    )
 
 
 async def _started(monitor: Monitor) -> Addresses:

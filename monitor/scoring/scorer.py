@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import torch
@@ -46,10 +46,9 @@ class Scorer:
         *,
         batch_max: int,
         deadline_s: float,
-        drained: Callable[[], bool] = lambda: True,
     ) -> None:
         self._rings, self._source, self._sink = rings, source, sink
-        self._batch_max, self._deadline_s, self._drained = batch_max, deadline_s, drained
+        self._batch_max, self._deadline_s = batch_max, deadline_s
         self._stopping = threading.Event()
         self._forget: list[str] = []
         self._forget_lock = threading.Lock()
@@ -89,7 +88,7 @@ class Scorer:
         segments = self._source.take(self._batch_max, self._deadline_s, 0.5)
         if not segments:
             # A source that has ended answers at once: without the wait this would be a busy loop until ``stop``.
-            return not (self._stopping.wait(IDLE_S) and self._drained())
+            return not self._stopping.wait(IDLE_S)
         real = [segment for segment in segments if segment.pictures is not None]
         started_s = time.perf_counter()
         try:
