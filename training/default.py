@@ -32,7 +32,8 @@ RECIPE = Recipe(
     stride=1,
     delay=1,
 )
-"""Chosen on inner folds of the training scenes; what was tried stands in training/README.md."""
+"""Chosen by its inner-fold mean over all folds, ``look`` with an eye on the outer ones: training/README.md says what
+that means and what was tried."""
 CALM_CLIPS_ABOVE = 0.1
 """The share of calm clips, each scored by a model that never saw its camera, that may reach ``raise_at``."""
 CALM_SEGMENTS_ABOVE_CLEAR = 0.25
@@ -116,8 +117,8 @@ def make(
         metrics={
             "protocol": (
                 "clip AUC, a clip's score being its highest published segment score; whole scenes held out in the "
-                "given folds; last step's weights; intervals drawn over scenes; the artefact itself is trained on "
-                "all clips"
+                "given folds; last step's weights; intervals drawn over scenes; not strictly nested: one recipe, "
+                "chosen with knowledge of all folds; the artefact itself is trained on all clips"
             ),
             "clip_auc": table,
             "at_thresholds": operating_point(found, chosen),
