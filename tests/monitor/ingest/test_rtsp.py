@@ -16,8 +16,8 @@ from tests.monitor.ingest.conftest import LIVE, camera
 
 
 def test_a_camera_is_read_over_tcp_and_udp(watch: Callable[..., Any], rtsp_server: Callable[..., Any]) -> None:
-    server = rtsp_server({"/gate": {"launch": LIVE}})
-    cameras = [camera(kind, server.url("/gate"), transport=kind) for kind in ("tcp", "udp")]
+    server = rtsp_server({"/tcp": {"launch": LIVE}, "/udp": {"launch": LIVE}})
+    cameras = [camera(kind, server.url(f"/{kind}"), transport=kind) for kind in ("tcp", "udp")]
     with watch(cameras) as w:
         w.until(lambda: all(len(w.valid(kind)) >= 3 for kind in ("tcp", "udp")))
         health = w.pool.health()["tcp"]
