@@ -16,7 +16,7 @@ from monitor.detectors.card import Card, DataCard
 from monitor.features.backbone import Backbone
 from training import export, floors, report, train
 from training.catalogue import Video
-from training.extract import Features
+from training.features import Features
 from training.report import OutOfFold
 from training.train import Recipe, Schedule
 

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from training.catalogue import Video
-from training.extract import Features
+from training.features import FeatureError, Features
 
 Floor = Literal["metadata", "motion energy", "logistic regression"]
 FLOORS: tuple[Floor, ...] = ("metadata", "motion energy", "logistic regression")
@@ -29,7 +29,7 @@ def describe(floor: Floor, videos: Sequence[Video], features: Mapping[str, Featu
     if floor == "metadata":
         return np.array([_metadata(video) for video in videos])
     if floor == "motion energy":
-        return np.array([_mean_and_max(features[video.id].motion_NM) for video in videos])
+        return np.array([_mean_and_max(_motion(video.id, features[video.id])) for video in videos])
     return np.array([features[video.id].features_NCD[:, 0].mean(axis=0) for video in videos], dtype=np.float64)
 
 
@@ -53,6 +53,12 @@ def _metadata(video: Video) -> list[float]:
     duration_s, frames = video.duration_s or 0.0, video.frames or 0
     rate = frames / duration_s if duration_s else 0.0
     return [duration_s, float(video.width_px or 0), float(video.height_px or 0), float(frames), rate]
+
+
+def _motion(video_id: str, features: Features) -> npt.NDArray[np.float32]:
+    if features.motion_NM is None:
+        raise FeatureError(f"{video_id}: its features came without motion energy; extract them with vad-train extract")
+    return features.motion_NM
 
 
 def _mean_and_max(motion_NM: npt.NDArray[np.float32]) -> list[float]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from monitor.flow import FRAMES_PER_SEGMENT
 from training import evaluate, train
 from training.catalogue import Video
-from training.extract import Features
+from training.features import Features
 from training.train import Recipe
 
 Floats = npt.NDArray[np.float32]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from training import catalogue, evaluate, floors, train, validate
 from training.catalogue import Video
-from training.extract import Features
+from training.features import Features
 from training.train import Recipe
 
 Scores = npt.NDArray[np.float64]

@@ -20,7 +20,7 @@ from monitor.detectors.ensemble import Ensemble
 from monitor.detectors.video_classifier import VideoClassifier
 from training import bags, losses, standardise
 from training.catalogue import Video
-from training.extract import Features
+from training.features import Features
 
 Floats = npt.NDArray[np.float32]
 Random = np.random.Generator

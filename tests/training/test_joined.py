@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from training import joined
 from training.catalogue import Video
-from training.extract import Features
+from training.features import Features
 
 
 def clips() -> tuple[tuple[Video, ...], dict[str, Features]]:

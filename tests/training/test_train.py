@@ -13,7 +13,7 @@ from monitor.detectors import artefact
 from monitor.detectors.card import Card, DataCard
 from training import bags, evaluate, export, standardise, train
 from training.catalogue import Video
-from training.extract import Features
+from training.features import Features
 from training.train import Recipe, Schedule
 
 D = 24
