@@ -133,6 +133,8 @@ class Evidence:
     clip_sha256: str | None = None
     snapshot: str | None = None
     snapshot_sha256: str | None = None
+    snapshot_wall_s: float | None = None
+    """Capture time of the segment whose last frame the snapshot is."""
     note: str | None = None
     """Why something is missing or shorter than asked for, in a sentence."""
 

@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 
 from monitor.alerting import alarm as alarms
 from monitor.alerting.alarm import Alarm, Change
@@ -72,6 +72,7 @@ class EvidenceWanted:
     from_captured_s: float
     to_captured_s: float
     snapshot_captured_s: float
+    snapshot_wall_s: float
 
 
 @dataclass(slots=True, kw_only=True)
@@ -245,19 +246,7 @@ class Alerts:
         elif change.kind is AlertKind.RAISED:
             self._raise(batch, watch, bag, index, change, before.ended_at)
         elif watch.alert is not None:
-            alert = replace(
-                watch.alert,
-                kind=change.kind,
-                score=change.score,
-                peak_score=change.peak,
-                threshold=watch.camera.thresholds.raise_at,
-                long_term=float(bag.long_term_N[index]),
-                short_term=float(bag.short_term_N[index]),
-                bridged=bag.bridged,
-                captured_wall_s=times.captured_wall_s,
-                decided_wall_s=self._wall(),
-                reason=change.reason,
-            )
+            alert = replace(watch.alert, **_facts(watch, bag, index, change, times), decided_wall_s=self._wall())
             self._tell(batch, watch, alert, captured_s=times.captured_s)
 
     def _raise(
@@ -272,19 +261,11 @@ class Alerts:
         alert = Alert(
             alert_id=self._new_id(now_s),
             seq=0,
-            kind=AlertKind.RAISED,
             site=self._topics.site,
             camera=bag.camera,
-            score=change.score,
-            peak_score=change.peak,
-            threshold=watch.camera.thresholds.raise_at,
-            long_term=float(bag.long_term_N[index]),
-            short_term=float(bag.short_term_N[index]),
-            bridged=bag.bridged,
             onset_wall_s=began.captured_wall_s - (began.end_s - began.start_s),
-            captured_wall_s=at.captured_wall_s,
             decided_wall_s=now_s,
-            reason=change.reason,
+            **_facts(watch, bag, index, change, at),
             labels=watch.camera.labels,
         )
         watch.decided_wall_s = now_s
@@ -308,6 +289,7 @@ class Alerts:
             from_captured_s=began.captured_s - (began.end_s - began.start_s) - self._pre_roll_s,
             to_captured_s=at.captured_s + self._post_roll_s,
             snapshot_captured_s=picture.captured_s,
+            snapshot_wall_s=picture.captured_wall_s,
         )
 
     # -- evidence and time -------------------------------------------------------------------------
@@ -330,6 +312,7 @@ class Alerts:
                 if evidence.clip is None
                 else str(PurePosixPath(wanted.clip).with_suffix(PurePosixPath(evidence.clip).suffix)),
                 snapshot=wanted.snapshot if evidence.snapshot is not None else None,
+                snapshot_wall_s=wanted.snapshot_wall_s if evidence.snapshot is not None else None,
             )
             held = watch.held
             update = replace(
@@ -499,6 +482,21 @@ def _crossing(bag: BagScore, index: int, change: Change) -> int:
         (i for i, times in enumerate(bag.times) if times is not None and times.captured_s >= crossed_at),
         index,
     )
+
+
+def _facts(watch: _Watch, bag: BagScore, index: int, change: Change, times: SegmentTimes) -> dict[str, Any]:
+    """What a message about an alarm says of the segment that caused it."""
+    return {
+        "kind": change.kind,
+        "score": change.score,
+        "peak_score": change.peak,
+        "threshold": watch.camera.thresholds.raise_at,
+        "long_term": float(bag.long_term_N[index]),
+        "short_term": float(bag.short_term_N[index]),
+        "bridged": bag.bridged,
+        "captured_wall_s": times.captured_wall_s,
+        "reason": change.reason,
+    }
 
 
 def _observed(camera: str, change: Change, thresholds: Thresholds) -> str:

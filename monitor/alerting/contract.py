@@ -98,11 +98,15 @@ def evidence_payload(evidence: Evidence, pending: bool) -> Payload:
     def file(link: str | None, sha256: str | None) -> Payload | None:
         return None if link is None else {"link": link, "sha256": sha256}
 
+    snapshot = file(evidence.snapshot, evidence.snapshot_sha256)
+    if snapshot is not None and evidence.snapshot_wall_s is not None:
+        snapshot["captured_at"] = iso(evidence.snapshot_wall_s)
+
     some = evidence.clip is not None or evidence.snapshot is not None
     return {
         "state": "pending" if pending else "ready" if some else "none",
         "clip": file(evidence.clip, evidence.clip_sha256),
-        "snapshot": file(evidence.snapshot, evidence.snapshot_sha256),
+        "snapshot": snapshot,
         "note": evidence.note,
     }
 
@@ -155,6 +159,7 @@ def alert_of(payload: Mapping[str, Any]) -> Alert:
             clip_sha256=clip.get("sha256"),
             snapshot=snapshot.get("link"),
             snapshot_sha256=snapshot.get("sha256"),
+            snapshot_wall_s=seconds(snapshot["captured_at"]) if "captured_at" in snapshot else None,
             note=payload["evidence"]["note"],
         ),
         labels=tuple(payload["labels"].items()),

@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from monitor.alerting.contract import iso
 from monitor.demo import settle
+from monitor.stage import clock
 from monitor.stage.plant import Incident
 from tests.conftest import ROOT
 
@@ -27,15 +30,17 @@ def alert(camera: str, captured_s: float, name: str, kind: str = "raised") -> di
         "alert_id": name,
         "captured_at": iso(captured_s),
         "heard_wall_s": captured_s + 1.5,
+        "evidence": {"snapshot": None},
     }
 
 
-def test_an_alert_in_an_incident_finds_it_and_one_elsewhere_does_not() -> None:
+def test_an_alert_in_an_incident_finds_it_and_one_elsewhere_does_not(tmp_path: Path) -> None:
     report = settle(
         1,
         100.0,
         [incident("a", 100, 110), incident("b", 130, 140)],
         [alert("a", 104, "one"), alert("b", 104, "two"), alert("a", 105, "three", kind="ended")],
+        tmp_path,
     )
     assert [outcome.alert_id for outcome in report.outcomes] == ["one", None]
     assert report.outcomes[0].after_s == pytest.approx(5.5)
@@ -45,8 +50,26 @@ def test_an_alert_in_an_incident_finds_it_and_one_elsewhere_does_not() -> None:
     )
 
 
-def test_a_quiet_plant_has_a_quiet_report() -> None:
-    assert settle(7, 60.0, [], []).sentence() == "seed 7: 0 of 0 incidents found; 0 alarms without an incident"
+def test_glass_to_mqtt_is_read_off_the_clock_in_the_snapshot(tmp_path: Path) -> None:
+    picture = np.full((360, 640, 3), 90, np.uint8)
+    clock.paint(picture, 107_800)
+    cv2.imwrite(str(tmp_path / "one.jpg"), picture)
+    raised = alert("a", 104, "one")
+    shown = raised | {
+        "kind": "updated",
+        "heard_wall_s": 115.0,
+        "evidence": {"snapshot": {"link": "one.jpg", "captured_at": iso(108)}},
+    }
+    report = settle(1, 100.0, [incident("a", 100, 110)], [raised, shown], tmp_path)
+    assert report.outcomes[0].glass_to_mqtt_s == pytest.approx(1.5 + 0.2)
+    assert report.sentence().endswith("1.7 s from glass to MQTT (median); 0 alarms without an incident")
+    (tmp_path / "one.jpg").unlink()
+    assert settle(1, 100.0, [incident("a", 100, 110)], [raised, shown], tmp_path).outcomes[0].glass_to_mqtt_s is None
+
+
+def test_a_quiet_plant_has_a_quiet_report(tmp_path: Path) -> None:
+    quiet = settle(7, 60.0, [], [], tmp_path)
+    assert quiet.sentence() == "seed 7: 0 of 0 incidents found; 0 alarms without an incident"
 
 
 @pytest.mark.slow
@@ -68,3 +91,6 @@ def test_the_demo_finds_staged_incidents_and_ends_by_itself(tmp_path: Path) -> N
     assert told["found"] >= 1, done.stdout[-2000:]
     clips = list((tmp_path / ".demo" / "evidence").rglob("*.mp4"))
     assert clips, "an alert has its clip"
+    aged = [outcome["glass_to_mqtt_s"] for outcome in told["outcomes"] if outcome["glass_to_mqtt_s"] is not None]
+    assert aged, "the clock in a snapshot was read"
+    assert min(aged) > 0.0

@@ -271,6 +271,7 @@ class TestEvidence:
                 from_captured_s=1000 + 14 - 2 + 2 - 2 - 5,  # segment 7 began at 1012; five seconds before
                 to_captured_s=1000 + 18 + 5,
                 snapshot_captured_s=1000 + 16,
+                snapshot_wall_s=NOON + 16,
             )
         ]
         assert payloads(it.letters())[0]["evidence"]["state"] == "pending"
@@ -298,7 +299,11 @@ class TestEvidence:
         ready = {
             "state": "ready",
             "clip": {"link": "gate/2026-03-01/a1.mp4", "sha256": "a" * 64},
-            "snapshot": {"link": "gate/2026-03-01/a1.jpg", "sha256": "b" * 64},
+            "snapshot": {
+                "link": "gate/2026-03-01/a1.jpg",
+                "sha256": "b" * 64,
+                "captured_at": "2026-03-01T12:00:02.000Z",
+            },
             "note": None,
         }
         assert [payload["evidence"] for payload in payloads(letters)[1:]] == [ready, ready]
