@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from training import catalogue
 
@@ -24,19 +27,75 @@ def test_a_list_without_scenes_is_one_camera(tmp_path: Path) -> None:
     assert {video.scene for video in catalogue.read(listing)} == {"gate"}
 
 
+def test_a_list_may_name_ids_classes_and_the_published_split(tmp_path: Path) -> None:
+    listing = tmp_path / "clips.csv"
+    listing.write_text("id,path,label,class,scene,split\nArson011_x264,Arson/Arson011_x264.mp4,1,Arson,a,test\n")
+    assert catalogue.read(listing) == (
+        catalogue.Video(
+            id="Arson011_x264", path="Arson/Arson011_x264.mp4", label=1, kind="Arson", scene="a", split="test"
+        ),
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("path,scene\na.mp4,s\n", "the column label is missing"),
-        ("path,label,scene\na.mp4,abnormal,s\n", "label must be 0 or 1"),
-        ("path,label,scene\na.mp4,1,s\na.mp4,1,s\n", "a.mp4 is listed twice"),
+        ("path,scene\na.mp4,s\n", r"clips.csv: the column label is missing"),
+        ("", r"clips.csv: the column label is missing"),
+        ("path,label\na.mp4,1\nb.mp4,abnormal\n", r"clips.csv:3: label must be 0 or 1 \(got 'abnormal'\)"),
+        ("path,label\na.mp4\n", r"clips.csv:2: label must be 0 or 1 \(got ''\)"),
+        ("path,label\n,1\n", r"clips.csv:2: path is empty"),
+        ("path,label,scene\na.mp4,1,s\na.mp4,1,s\n", r"clips.csv:3: a.mp4 is listed twice"),
+        ("path,label,id\na.mp4,1,x\nb.mp4,1,x\n", r"clips.csv:3: b.mp4 is listed twice \(id x\)"),
+        ("path,label\nwith, comma.mp4,1\n", r"clips.csv:2: more values than columns"),
+        ("path,label,fold\na.mp4,1,one\n", r"clips.csv:2: fold must be a whole number, .* \(got 'one'\)"),
+        ("path,label,frames\na.mp4,1,-5\n", r"clips.csv:2: frames must be a whole number, .* \(got '-5'\)"),
+        ("path,label,width\na.mp4,1,25.6\n", r"clips.csv:2: width must be a whole number, .* \(got '25.6'\)"),
+        ("path,label,duration_s\na.mp4,1,2 s\n", r"clips.csv:2: duration_s must be seconds, .* \(got '2 s'\)"),
+        ("path,label,duration_s\na.mp4,1,nan\n", r"clips.csv:2: duration_s must be seconds, .* \(got 'nan'\)"),
+        ("path,label,split\na.mp4,1,val\n", r"clips.csv:2: split must be train, test or empty \(got 'val'\)"),
     ],
 )
-def test_a_mistake_in_a_list_is_a_sentence(tmp_path: Path, text: str, sentence: str) -> None:
+def test_a_mistake_in_a_list_is_a_sentence_with_its_line(tmp_path: Path, text: str, sentence: str) -> None:
     listing = tmp_path / "clips.csv"
     listing.write_text(text)
     with pytest.raises(catalogue.CatalogueError, match=sentence):
         catalogue.read(listing)
+
+
+def test_a_list_that_is_no_text_is_a_sentence(tmp_path: Path) -> None:
+    listing = tmp_path / "clips.csv"
+    listing.write_bytes(b"path,label\n\xff\xfe,1\n")
+    with pytest.raises(catalogue.CatalogueError, match="not a CSV in UTF-8"):
+        catalogue.read(listing)
+    with pytest.raises(catalogue.CatalogueError, match="no such list of videos"):
+        catalogue.read(tmp_path / "none.csv")
+
+
+TEXT = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=12)
+NUMBER = st.none() | st.integers(0, 10**9)
+VIDEO = st.builds(
+    catalogue.Video,
+    id=TEXT,
+    path=TEXT,
+    label=st.sampled_from((0, 1)),
+    scene=TEXT,
+    kind=st.none() | TEXT,
+    split=st.sampled_from(("train", "test", None)),
+    fold=NUMBER,
+    duration_s=st.none() | st.floats(0, 1e9),
+    width_px=NUMBER,
+    height_px=NUMBER,
+    frames=NUMBER,
+)
+
+
+@given(st.lists(VIDEO, max_size=5, unique_by=lambda video: video.id))
+def test_what_is_written_is_read_back(videos: list[catalogue.Video]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        listing = Path(folder) / "made" / "clips.csv"
+        catalogue.write(listing, videos)
+        assert catalogue.read(listing) == tuple(videos)
 
 
 def test_a_scene_in_two_folds_is_refused() -> None:
