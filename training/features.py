@@ -168,6 +168,17 @@ def load(
     return found
 
 
+def lengths(folder: Path | Sequence[Path], videos: Sequence[Video], layout: Layout = "auto") -> dict[str, int]:
+    """How many segments each video has, by id, from its first file alone. Raises FeatureError as ``load`` does."""
+    files = _Files.below(folder)
+    taken = _detected(files, videos) if layout == "auto" else layout
+    _refuse_missing(files, videos, taken)
+    if taken == "npz":
+        packed = _packed(files, videos)
+        return {video.id: len(packed[video.id]) for video in videos}
+    return {video.id: len(_array(video.id, files.one(video.id, _NAMES[taken]), (2, 3))) for video in videos}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Pets:
     """One file of PETS 2009: what its videos look like, and which of their frames are abnormal."""
