@@ -5,16 +5,14 @@ N = segments of a video, T = the fixed length, D = feature dimensions, l = segme
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from monitor.flow import SegmentTimes
 from monitor.scoring.ring import Bag, Ring
-
-Floats = npt.NDArray[np.float32]
 
 
 def cut(segments: int, l: int) -> tuple[slice, ...]:  # noqa: E741 - the paper's letter
@@ -27,21 +25,20 @@ def cut(segments: int, l: int) -> tuple[slice, ...]:  # noqa: E741 - the paper's
     return tuple(slice(start, min(start + l, segments)) for start in range(0, segments, l))
 
 
-def resample(features_ND: Floats, length: int) -> Floats:
-    """(N, D) → (T, D): the mean of bins between ``linspace(0, N, T + 1)`` in int64; repeats where N < T.
+def resample(features_NX: Tensor, length: int) -> Tensor:
+    """(N, …) → (T, …): the mean of bins between ``linspace(0, N, T + 1)`` in int64; repeats where N < T.
 
     An empty bin takes the segment at its start (PAPER section 6).
     """
-    segments = len(features_ND)
+    segments = len(features_NX)
     if segments == 0:
         raise ValueError("a video without segments cannot be resampled")
     edges = np.linspace(0, segments, length + 1).astype(np.int64)
-    return np.stack(
-        [
-            features_ND[start:end].mean(axis=0) if end > start else features_ND[min(start, segments - 1)]
-            for start, end in itertools.pairwise(edges)
-        ]
-    ).astype(np.float32)
+    if segments < length:
+        return features_NX[torch.from_numpy(edges[:-1]).to(features_NX.device)]
+    lengths_T = torch.from_numpy(np.diff(edges)).to(features_NX.device)
+    means_TY = torch.segment_reduce(features_NX.flatten(1), "mean", lengths=lengths_T, axis=0)
+    return means_TY.reshape(length, *features_NX.shape[1:])
 
 
 @dataclass(frozen=True, slots=True)

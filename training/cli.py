@@ -49,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     default.add_argument("--out", type=Path, required=True, help="folder of the artefact")
     default.add_argument("--device", default="cpu")
     default.add_argument(
+        "--folds", type=Path, metavar="DIR", help="keep the cross-validation's models too, an artefact a fold"
+    )
+    default.add_argument(
         "--staged", type=Path, metavar="DIR", help="learn from generated clips too; they are rendered into DIR once"
     )
     default.set_defaults(run=_default)
@@ -59,7 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     latency.set_defaults(run=_latency)
 
     evaluate = command("evaluate", "clip AUC of a table that `vad-monitor replay` wrote")
-    evaluate.add_argument("--replay", type=Path, required=True, help="its CSV: file,segment,...,score,...")
+    evaluate.add_argument(
+        "--replay", type=Path, required=True, nargs="+", metavar="CSV", help="its tables: file,segment,...,score,..."
+    )
     evaluate.set_defaults(run=_evaluate)
     return parser
 
@@ -88,7 +93,14 @@ def _default(asked: argparse.Namespace) -> None:
         made = extract.extract(extra, asked.staged, asked.features, encoder, default.RECIPE.fps, mirrored=True)
         features = {**features, **made}
     card, table = default.make(
-        asked.out, videos, extra, features, encoder, seeds=range(asked.seeds), command=asked.command_line
+        asked.out,
+        videos,
+        extra,
+        features,
+        encoder,
+        seeds=range(asked.seeds),
+        command=asked.command_line,
+        folds=asked.folds,
     )
     sys.stdout.write(report.text(table) + "\n\n")
     sys.stdout.write(f"thresholds {card.thresholds}\n{json.dumps(card.metrics['at_thresholds'], indent=1)}\n")
@@ -112,15 +124,25 @@ def _latency(asked: argparse.Namespace) -> None:
 
 
 def _evaluate(asked: argparse.Namespace) -> None:
+    import numpy as np
+    import numpy.typing as npt
+
     from training import catalogue, evaluate, report
 
     videos = catalogue.local(asked.data, asked.sets.split(","))
-    scores = evaluate.replayed(videos, evaluate.read_replay(asked.replay))
-    table = {}
+    scores_of_file: dict[str, npt.NDArray[np.float64]] = {}
+    for table in asked.replay:
+        of_table = evaluate.read_replay(table)
+        twice = scores_of_file.keys() & of_table.keys()
+        if twice:
+            raise ValueError(f"{table}: {sorted(twice)[0]} was scored in an earlier table already")
+        scores_of_file |= of_table
+    scores = evaluate.replayed(videos, scores_of_file)
+    judged = {}
     for source in asked.sets.split(","):
         here = [index for index, video in enumerate(videos) if video.source == source]
-        table[source] = {"replay": report.row([videos[index] for index in here], scores[None, here])}
-    sys.stdout.write(report.text(table) + "\n")
+        judged[source] = {"replay": report.row([videos[index] for index in here], scores[None, here])}
+    sys.stdout.write(report.text(judged) + "\n")
 
 
 if __name__ == "__main__":

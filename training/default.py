@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,10 @@ from monitor.detectors.card import Card, DataCard
 from monitor.features.backbone import Backbone
 from training import export, floors, report, train
 from training.catalogue import Video
+from training.commit import commit
 from training.features import Features
 from training.report import OutOfFold
-from training.train import Recipe, Schedule
+from training.train import Recipe, paper_pair
 
 BACKBONE = "effnet_lite0"
 SETS = ("industrial", "fights")
@@ -26,8 +26,7 @@ RECIPE = Recipe(
     fps=15.0,
     projected=32,
     look=0.3,
-    long_term=Schedule(steps=200, segments=8),
-    short_term=Schedule(steps=100, segments=4),
+    detectors=paper_pair(long_term={"steps": 200, "segments": 8}, short_term={"steps": 100, "segments": 4}),
     bag=4,
     stride=1,
     delay=1,
@@ -59,12 +58,13 @@ TERMS = (
 )
 
 
-def thresholds(found: OutOfFold) -> Thresholds:
+def thresholds(found: OutOfFold, without: int | None = None) -> Thresholds:
     """One pair of thresholds from the published scores of calm clips by models that never saw their cameras.
 
-    ``raise_at``: one calm clip in ten reaches it; ``clear_at``: a calm segment in four is above it.
+    ``raise_at``: one calm clip in ten reaches it; ``clear_at``: a calm segment in four is above it. ``without``: a
+    fold whose clips are not asked.
     """
-    calm = [index for index, video in enumerate(found.videos) if video.label == 0]
+    calm = [index for index, video in enumerate(found.videos) if video.label == 0 and video.fold != without]
     highest = found.clips()[:, calm]
     segments = np.concatenate([seed[index] for seed in found.segments["ensemble"] for index in calm])
     raise_at = float(np.quantile(highest, 1 - CALM_CLIPS_ABOVE))
@@ -92,12 +92,23 @@ def make(
     *,
     seeds: Sequence[int],
     command: str,
+    folds: Path | None = None,
 ) -> tuple[Card, dict[str, Any]]:
-    """Cross-validates the recipe, trains it on everything, exports the artefact; its card and the report."""
+    """Cross-validates the recipe, trains it on everything, exports the artefact; its card and the report.
+
+    ``folds``: a folder for the first seed's models of the cross-validation too, each an artefact ``fold-K`` that never
+    saw the scenes of fold K, beside ``fold-K.txt``, the paths of the clips it may be judged on.
+    """
     floor: dict[str, npt.NDArray[np.float64]] = {
         name: report.floor_scores(name, videos, features)[0] for name in floors.FLOORS
     }
-    found = report.out_of_fold(videos, features, RECIPE, seeds, extra=extra)
+    of_fold: dict[int, train.Trained] = {}
+
+    def keep(seed: int, fold: int, trained: train.Trained) -> None:
+        if seed == seeds[0]:
+            of_fold[fold] = trained
+
+    found = report.out_of_fold(videos, features, RECIPE, seeds, extra=extra, keep=keep)
     table = report.of(videos, features, found, floor)
     chosen = thresholds(found)
     trained = train.train([*videos, *extra], features, RECIPE, seed=seeds[0])
@@ -129,14 +140,19 @@ def make(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
     samples = [features[video.id].features_NCD[:, 0] for video in videos[:: max(1, len(videos) // 50)]]
+    if folds is not None:
+        for fold, model in of_fold.items():
+            learnt = [video for video in [*videos, *extra] if video.fold != fold]
+            held_out = {
+                "name": f"fold-{fold}",
+                "data": _data(learnt),
+                "thresholds": thresholds(found, without=fold),
+                "metrics": {"protocol": f"the scenes of fold {fold} were held out"},
+            }
+            export.export(folds / f"fold-{fold}", model, card.model_copy(update=held_out), samples)
+            listed = "".join(f"{video.path}\n" for video in videos if video.fold == fold)
+            (folds / f"fold-{fold}.txt").write_text(listed, encoding="utf-8")
     return export.export(out, trained, card, samples), table
-
-
-def commit() -> str:
-    """The commit that is checked out where this code lies, or ``unknown`` outside a checkout."""
-    here = Path(__file__).resolve().parent
-    asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
-    return asked.stdout.strip() or "unknown"
 
 
 def _data(videos: Sequence[Video]) -> tuple[DataCard, ...]:

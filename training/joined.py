@@ -129,7 +129,7 @@ def curve(
 
     def score(stream: Stream, bag: int, delay: int) -> npt.NDArray[np.floating]:
         given = [
-            train.score(trained, stream.features_ND, bag=bag, stride=1, delay=delay).scores_N
+            train.publish(trained, [stream.features_ND[:, None]], length=bag, stride=1, delay=delay)["ensemble"][0]
             for trained in models[stream.fold or 0]
         ]
         mean_N: npt.NDArray[np.floating] = np.mean(given, axis=0)

@@ -12,10 +12,9 @@ import numpy.typing as npt
 from training import catalogue, evaluate, floors, train, validate
 from training.catalogue import Video
 from training.features import Features
-from training.train import Recipe
+from training.train import Recipe, Trained
 
 Scores = npt.NDArray[np.float64]
-PARTS = ("ensemble", "video classifier", "bi-lstm+mil")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -38,26 +37,32 @@ def out_of_fold(
     *,
     extra: Sequence[Video] = (),
     learn: Callable[[Video], bool] = lambda _: True,
+    keep: Callable[[int, int, Trained], None] = lambda seed, fold, trained: None,
+    device: str = "cpu",
 ) -> OutOfFold:
-    """Trains a model a fold and seed. ``extra`` videos are learnt from by all; ``learn`` may leave some out."""
+    """Trains a model a fold and seed. ``extra`` videos are learnt from by all; ``learn`` may leave some out.
+
+    ``keep`` is given each seed, fold held out and model.
+    """
     from tqdm import tqdm
 
     judged = tuple(video for video in videos if video.fold is not None)
-    found: dict[str, list[list[npt.NDArray[np.float32]]]] = {part: [] for part in PARTS}
     runs = [(seed, fold) for seed in seeds for fold in catalogue.folds(judged)]
-    of_video: dict[tuple[int, str], train.SegmentScores] = {}
+    of_video: dict[tuple[str, int, str], npt.NDArray[np.float32]] = {}
     for seed, fold in tqdm(runs, desc="cross-validation", unit="model", disable=None):
         learnt = [video for video in judged if video.fold != fold and learn(video)]
-        trained = train.train([*learnt, *extra], features, recipe, seed)
-        for video in judged:
-            if video.fold == fold:
-                of_video[seed, video.id] = train.score(trained, features[video.id].features_NCD[:, 0])
-    for seed in seeds:
-        scored = [of_video[seed, video.id] for video in judged]
-        found["ensemble"].append([scores.scores_N for scores in scored])
-        found["video classifier"].append([scores.long_term_N for scores in scored])
-        found["bi-lstm+mil"].append([scores.short_term_N for scores in scored])
-    return OutOfFold(videos=judged, segments=found)
+        trained = train.train([*learnt, *extra], features, recipe, seed, device)
+        keep(seed, fold, trained)
+        held_out = [video for video in judged if video.fold == fold]
+        # The first crop alone: a monitor sees the whole picture.
+        given = train.publish(trained, [features[video.id].features_NCD[:, :1] for video in held_out], device=device)
+        for part, scores in given.items():
+            of_video |= {(part, seed, video.id): scores_N for video, scores_N in zip(held_out, scores, strict=True)}
+    parts = (*recipe.detectors, "ensemble")
+    return OutOfFold(
+        videos=judged,
+        segments={part: [[of_video[part, seed, v.id] for v in judged] for seed in seeds] for part in parts},
+    )
 
 
 def row(videos: Sequence[Video], clips_SV: Scores, floor_V: Scores | None = None) -> dict[str, Any]:
@@ -124,7 +129,7 @@ def of(
         of_set = [video for video in videos if video.source == source]
         regression = floor["logistic regression"][here]
         lines = {name: row(of_set, scores_V[None, here]) for name, scores_V in floor.items()}
-        for part in PARTS:
+        for part in found.segments:
             lines[part] = row(of_set, found.clips(part)[:, here], regression)
         report[source] = lines
     return report

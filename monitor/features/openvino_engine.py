@@ -29,6 +29,11 @@ from monitor.features.engine import Encoder
 log = logging.getLogger(__name__)
 
 
+AT_ONCE = 4
+"""Segments an inference. The engine keeps the activations of its largest batch for ever (300 MB more after one batch of
+40), and a larger one is no faster on a CPU."""
+
+
 class OpenVino(Encoder):
     """A backbone in OpenVINO. ``folder``: where the converted graph is kept; None: nowhere."""
 
@@ -65,8 +70,11 @@ class OpenVino(Encoder):
             return torch.zeros(0, self.dimensions)
         if isinstance(pictures_BKHWC, Tensor):
             pictures_BKHWC = pictures_BKHWC.cpu().numpy()
-        result = self._compiled(np.ascontiguousarray(pictures_BKHWC))
-        return torch.from_numpy(np.array(result[0], dtype=np.float32))
+        features = [
+            np.array(self._compiled(np.ascontiguousarray(pictures_BKHWC[first : first + AT_ONCE]))[0], dtype=np.float32)
+            for first in range(0, len(pictures_BKHWC), AT_ONCE)
+        ]
+        return torch.from_numpy(np.concatenate(features))
 
 
 def import_silently() -> Any:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,19 +29,29 @@ def test_bags_cover_each_segment_once(segments: int, length: int) -> None:
 
 
 def test_resampling_takes_the_mean_of_bins() -> None:
-    features_ND = np.arange(6, dtype=np.float32)[:, None]
+    features_ND = torch.arange(6.0)[:, None]
     assert bags.resample(features_ND, 3).tolist() == [[0.5], [2.5], [4.5]]
     assert bags.resample(features_ND, 4).tolist() == [[0.0], [1.5], [3.0], [4.5]]
 
 
 def test_resampling_repeats_segments_where_there_are_fewer_than_t() -> None:
-    features_ND = np.array([[1.0], [2.0]], dtype=np.float32)
+    features_ND = torch.tensor([[1.0], [2.0]])
     assert bags.resample(features_ND, 5).tolist() == [[1.0], [1.0], [1.0], [2.0], [2.0]]
+
+
+@given(st.integers(1, 40), st.integers(1, 40))
+def test_resampling_is_the_published_loop(segments: int, length: int) -> None:
+    features_NCD = torch.randn(segments, 2, 3, generator=torch.Generator().manual_seed(segments * 41 + length))
+    edges = np.linspace(0, segments, length + 1, dtype=int)
+    expected = [
+        features_NCD[a:b].mean(0) if b > a else features_NCD[min(a, segments - 1)] for a, b in pairwise(edges.tolist())
+    ]
+    torch.testing.assert_close(bags.resample(features_NCD, length), torch.stack(expected))
 
 
 def test_a_video_without_segments_cannot_be_resampled() -> None:
     with pytest.raises(ValueError, match="without segments"):
-        bags.resample(np.zeros((0, 3), dtype=np.float32), 4)
+        bags.resample(torch.zeros(0, 3), 4)
 
 
 def test_at_stride_l_and_no_delay_the_readings_are_eq_1() -> None:

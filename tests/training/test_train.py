@@ -14,7 +14,7 @@ from monitor.detectors.card import Card, DataCard
 from training import bags, evaluate, export, standardise, train
 from training.catalogue import Video
 from training.features import Features
-from training.train import Recipe, Schedule
+from training.train import Recipe, paper_pair
 
 D = 24
 
@@ -39,9 +39,10 @@ def material(videos: int = 60, seed: int = 0) -> tuple[tuple[Video, ...], dict[s
 
 SMALL = Recipe(
     projected=8,
-    long_term=Schedule(steps=120, segments=4),
-    short_term=Schedule(steps=30, segments=4),
-    half_batch=8,
+    detectors=paper_pair(
+        long_term={"steps": 120, "segments": 4, "half_batch": 8, "evaluate_every": 50},
+        short_term={"steps": 30, "segments": 4, "half_batch": 8},
+    ),
     bag=4,
 )
 
@@ -67,25 +68,34 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others() -> None:
 
 def test_scores_are_the_mean_of_both_parts_read_as_the_monitor_reads() -> None:
     videos, features = material(20)
-    trained = train.train(videos, features, SMALL, seed=0)
-    features_ND = np.concatenate([features[f"a/{k}"].features_NCD[:, 0] for k in range(3)])
-    given = train.score(trained, features_ND, bag=4, stride=1, delay=2)
+    trained = train.train(videos, features, replace(SMALL, delay=2), seed=0)
+    features_NCD = np.concatenate([features[f"a/{k}"].features_NCD for k in range(3)])
+    given = train.score(trained, features_NCD[:, 0])
     assert given.scores_N == pytest.approx((given.long_term_N + given.short_term_N) / 2, abs=1e-6)
-    for reading in bags.readings(len(features_ND), 4, 1, 2):
-        alone = train.score(trained, features_ND[reading.bag], bag=4, stride=4, delay=0)
+    for reading in bags.readings(len(features_NCD), 4, 1, 2):
+        (alone,) = train.publish(trained, [features_NCD[reading.bag]], length=4, stride=4, delay=0)["ensemble"]
         at = slice(reading.published.start - reading.bag.start, reading.published.stop - reading.bag.start)
-        assert given.scores_N[reading.published] == pytest.approx(alone.scores_N[at], abs=1e-6)
+        assert given.scores_N[reading.published] == pytest.approx(alone[at], abs=1e-6)
 
 
-def test_weights_say_how_often_a_video_is_drawn() -> None:
+@pytest.mark.parametrize(("length", "stride", "delay"), [(4, 1, 0), (4, 1, 2), (4, 4, 0), (3, 2, 1)])
+def test_many_videos_at_once_are_scored_as_one_by_one(length: int, stride: int, delay: int) -> None:
     videos, features = material(20)
-    standard = [features[video.id].features_NCD for video in videos]
-    labels = np.array([video.label for video in videos])
-    only = np.array([1.0 if video.id in ("a/2", "a/3") else 0.0 for video in videos])
-    drawn = train.Batches(standard, labels, only, 4, SMALL, np.random.default_rng(0)).draw()
-    for half, name in ((drawn[:8], "a/3"), (drawn[8:], "a/2")):
-        expected = bags.resample(features[name].features_NCD[:, 0], 4)
-        assert all(np.array_equal(row.numpy(), expected) for row in half)
+    trained = train.train(videos, features, replace(SMALL, bag=length, stride=stride, delay=delay), seed=0)
+    together = train.publish(trained, [features[video.id].features_NCD for video in videos])
+    for place, video in enumerate(videos):
+        alone = train.score(trained, features[video.id].features_NCD[:, 0])
+        assert together["ensemble"][place] == pytest.approx(alone.scores_N, abs=1e-6)
+        assert together["bilstm_mil"][place] == pytest.approx(alone.short_term_N, abs=1e-6)
+
+
+def test_the_crops_of_a_video_are_averaged() -> None:
+    videos, features = material(20)
+    trained = train.train(videos, features, SMALL, seed=0)
+    one, two = (features[name].features_NCD[:2] for name in ("a/0", "a/1"))
+    (both,) = train.publish(trained, [np.concatenate([one, two], axis=1)])["ensemble"]
+    alone = train.publish(trained, [one, two])["ensemble"]
+    assert both == pytest.approx((alone[0] + alone[1]) / 2, abs=1e-6)
 
 
 def test_training_on_one_class_is_refused() -> None:
