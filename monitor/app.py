@@ -39,6 +39,7 @@ from monitor.observe.health import LOOP_LIMIT_S, Check, Heartbeats, watch_event_
 from monitor.observe.metrics import Metrics
 from monitor.observe.series import CameraFigures, ProcessFigures
 from monitor.observe.status import plant_summary
+from monitor.observe.systemd import Systemd
 from monitor.scoring.rings import open_rings
 from monitor.scoring.scorer import Scorer
 from monitor.watch import Seen, Watch
@@ -111,6 +112,7 @@ class Monitor:
     async def _build(self, tasks: asyncio.TaskGroup, stack: contextlib.AsyncExitStack) -> None:
         plant = self._plant
         self._heartbeats.beat("event loop")
+        self._systemd = stack.enter_context(Systemd(self._heartbeats))
         self._metrics = Metrics(self._camera_figures, self._process_figures)
         self._metrics.set_build(__version__, torch.__version__)
         listening: asyncio.Future[str] = self._loop.create_future()
@@ -130,9 +132,11 @@ class Monitor:
         self._tasks += [
             tasks.create_task(self._look_after(), name="look after"),
             tasks.create_task(self._retain(), name="retention"),
+            tasks.create_task(self._systemd.watch(self.summary), name="systemd"),
         ]
         self._decided_s = time.monotonic()
         self._ready = True
+        self._systemd.ready()
         log.info("watching %d cameras of '%s'; %s", len(plant.cameras), plant.site, address)
         self.started.set_result(Addresses(http=address, mqtt=mqtt_address))
 
@@ -223,6 +227,7 @@ class Monitor:
 
     async def _drain(self) -> None:
         """The end of the stream: readers end, slots drain, alarms end, the outbox is told as far as it goes."""
+        self._systemd.stopping()
         async with self._reloading:  # a reload under way is finished, and none begins
             until_s = time.monotonic() + self._plant.drain_s
         await asyncio.to_thread(self._pool.stop, self._plant.drain_s / 2)
