@@ -1,7 +1,8 @@
 """Data sets known by name: what each is, where people get it, and its catalogue out of its own files.
 
 A catalogue is made of the lists that the data set's authors publish, as they publish them; what is published is
-counted, so that half a list is found here and not in a table. Every set has its page in ``DATA_SETS``.
+counted, so that half a list is found here and not in a table. Every set has its page in ``DATA_SETS``; the pages make
+this file long.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ audio   ``ID__vggish.npy``: (N', 128), one for all crops, N' and N at most one a
 npz     one file a protocol and view (PETS 2009): features of all videos in a row, and how many each has
 ======  ====================================================================================================
 
+The file is long for these layouts: they are in one place, so that a mismatch is refused in the same words in each.
+
 N segments, C crops, D dimensions, M numbers of motion energy, F = 16 N frames.
 """
 

@@ -11,6 +11,8 @@ does not.
 extractor made: UCF-Crime has 1,109,680 or 1,114,144 frames; ShanghaiTech 142,912, 143,888, 140,704 or 140,112;
 XD-Violence 2,330,384 or 2,331,296. Events may therefore end up to 16 frames behind the last one: those are cut. One
 that ends further behind is a mistake. ``Truth.version`` says which truth a result was judged by.
+
+The file is long because six data sets write their annotation in six ways; each way is one function.
 """
 
 from __future__ import annotations
@@ -169,7 +171,12 @@ def frame_counts(path: Path, videos: Sequence[Video]) -> dict[str, int]:
 
 
 def frame_scores(
-    scores_N: Scores, frames: int, *, video_id: str, frames_per_segment: int = FRAMES_PER_SEGMENT
+    scores_N: Scores,
+    frames: int,
+    *,
+    video_id: str,
+    sound: bool = False,
+    frames_per_segment: int = FRAMES_PER_SEGMENT,
 ) -> Scores:
     """(F,) scores of a video's frames: each segment's, repeated r times (the paper, section 4).
 
@@ -178,8 +185,9 @@ def frame_scores(
 
     - the extractor dropped the tail (N r < F): fewer than r frames have no score; they take the last one's;
     - it padded or looped the tail (N r > F): fewer than r scores have no frame; they are dropped;
-    - where F itself is whole segments, the truth's tail was dropped or padded too, or sound cost the last segment:
-      there a difference of r is one segment more or less at the tail, and is treated alike.
+    - where F itself is whole segments, the truth's tail was dropped or padded too: there a difference of r is one
+      segment more or less at the tail, and is treated alike;
+    - ``sound``: joining it may have cost the last segment (see ``features.load``): r further frames may have no score.
 
     Raises:
         FeatureError: the lengths differ by more, with the video's id and both.
@@ -187,7 +195,8 @@ def frame_scores(
     repeated = np.repeat(scores_N, frames_per_segment)
     difference = len(repeated) - frames
     allowed = frames_per_segment if frames % frames_per_segment == 0 else frames_per_segment - 1
-    if len(scores_N) == 0 or abs(difference) > allowed:
+    missing = allowed + (frames_per_segment if sound else 0)
+    if len(scores_N) == 0 or not -missing <= difference <= allowed:
         raise FeatureError(
             f"{video_id}: {len(scores_N)} segments are {len(repeated)} frames of scores, but its truth has {frames}; "
             f"features and truth are not of the same video, or of another frame rate"
@@ -198,7 +207,11 @@ def frame_scores(
 
 
 def pool(
-    truth: Truth, scores: Mapping[str, Scores], *, frames_per_segment: int = FRAMES_PER_SEGMENT
+    truth: Truth,
+    scores: Mapping[str, Scores],
+    *,
+    sound: bool = False,
+    frames_per_segment: int = FRAMES_PER_SEGMENT,
 ) -> tuple[Labels, Scores]:
     """(sum of F,) labels and scores of all frames, in the truth's order, from the segments' scores by video id.
 
@@ -212,7 +225,7 @@ def pool(
         raise TruthError(f"{extra}: has scores, but no frame truth")
     return np.concatenate(list(truth.labels.values())), np.concatenate(
         [
-            frame_scores(scores[key], len(labels), video_id=key, frames_per_segment=frames_per_segment)
+            frame_scores(scores[key], len(labels), video_id=key, sound=sound, frames_per_segment=frames_per_segment)
             for key, labels in truth.labels.items()
         ]
     )

@@ -6,9 +6,9 @@
     judged = truth.run("ucf_crime", made.lists, tmp_path / "frame_truth.npz", whole=False)
     labels_F, scores_F = truth.pool(judged, {id: scores_N of each test video})
 
-XD-Violence with sound: ``features.load(made.features, videos, audio=made.audio)`` gives D + audio_dimensions; without
-``audio`` it is RGB alone. Everything of a set lies in ``<folder>/<name>``, so a folder of three sets is what a person has
-who got them all.
+XD-Violence with sound: ``features.load(made.features, videos, audio=made.audio)`` gives D + audio_dimensions, and
+``truth.pool(..., sound=True)`` pools its scores; without ``audio`` it is RGB alone. Everything of a set lies in
+``<folder>/<name>``, so a folder of three sets is what a person has who got them all.
 
 There are 16 train and 8 test videos, half of them abnormal, of 3 to 60 segments; UCF-Crime has the four of the paper's
 figure 7 among its test videos (39 segments and more). An abnormal segment is raised along a quarter of the dimensions,
@@ -18,8 +18,8 @@ segment longer or shorter.
 
 ``make(..., shared=FOLDER)`` takes names, events and lengths from the real lists and the real frame truth in
 ``FOLDER/truth`` (ShanghaiTech's masks from ``FOLDER/published_scores``, where the normal videos' lengths are not known:
-320 frames). Then the set is whole (``whole=True``), judged by the real truth, and only its features are generated: 1,900
-videos and 12 s of writing for UCF-Crime with 8 dimensions; training videos have 3 to 60 segments as above.
+320 frames). Then the set is whole (``whole=True``), judged by the real truth, and only its features are generated;
+training videos have 3 to 60 segments as above. UCF-Crime's 1,900 videos take two seconds with four dimensions.
 
 N segments, C crops, D dimensions, F frames.
 """
@@ -217,7 +217,8 @@ def _look(
     video_D = random.normal(0.5, 0.1, dimensions)
     segments_ND = video_D + random.normal(0, 0.15, (segments, dimensions)) + share_N1 * raised_D
     crops_NCD = segments_ND[:, None] + random.normal(0, 0.05, (segments, crops, dimensions))
-    return np.maximum(crops_NCD, 0).astype(np.float16)
+    look_NCD: npt.NDArray[np.float16] = np.maximum(crops_NCD, 0).astype(np.float16)
+    return look_NCD
 
 
 def _save(path: Path, array: npt.NDArray[np.generic]) -> None:

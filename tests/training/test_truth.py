@@ -310,6 +310,15 @@ def test_scores_that_do_not_cover_the_truth_are_never_cut_silently(segments: int
         truth.frame_scores(np.zeros(segments), frames, video_id="Abuse028_x264")
 
 
+def test_sound_may_have_cost_one_segment_more_and_adds_none() -> None:
+    scores = np.array([1.0, 2.0])
+    assert truth.frame_scores(scores, 63, video_id="a", sound=True).tolist() == [1] * 16 + [2] * 47
+    assert truth.frame_scores(scores, 64, video_id="a", sound=True).tolist() == [1] * 16 + [2] * 48
+    for frames in (65, 15):
+        with pytest.raises(FeatureError, match=rf"^a: 2 segments .* has {frames};"):
+            truth.frame_scores(scores, frames, video_id="a", sound=True)
+
+
 @given(st.integers(1, 30), st.integers(-15, 15))
 def test_every_frame_has_the_score_of_the_segment_it_lies_in(segments: int, more: int) -> None:
     frames = 16 * segments + more
