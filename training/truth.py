@@ -194,9 +194,9 @@ def frame_scores(
     """
     repeated = np.repeat(scores_N, frames_per_segment)
     difference = len(repeated) - frames
-    allowed = frames_per_segment if frames % frames_per_segment == 0 else frames_per_segment - 1
-    missing = allowed + (frames_per_segment if sound else 0)
-    if len(scores_N) == 0 or not -missing <= difference <= allowed:
+    missing = frames_per_segment * (2 if sound else 1)
+    # A difference of exactly r is there only where F is whole segments.
+    if len(scores_N) == 0 or not -missing <= difference <= frames_per_segment:
         raise FeatureError(
             f"{video_id}: {len(scores_N)} segments are {len(repeated)} frames of scores, but its truth has {frames}; "
             f"features and truth are not of the same video, or of another frame rate"

@@ -63,6 +63,12 @@ def test_a_mistake_in_a_list_is_a_sentence_with_its_line(tmp_path: Path, text: s
         catalogue.read(listing)
 
 
+def test_a_list_that_a_spreadsheet_saved_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    listing = tmp_path / "clips.csv"
+    listing.write_bytes(b"\xef\xbb\xbfpath,label\r\na.mp4,1\r\n")
+    assert [video.path for video in catalogue.read(listing)] == ["a.mp4"]
+
+
 def test_a_list_that_is_no_text_is_a_sentence(tmp_path: Path) -> None:
     listing = tmp_path / "clips.csv"
     listing.write_bytes(b"path,label\n\xff\xfe,1\n")

@@ -77,6 +77,16 @@ def test_ucf_crime_takes_the_class_from_the_folder(tmp_path: Path) -> None:
         datasets.read("ucf_crime", tmp_path)
 
 
+def test_a_list_with_the_published_length_but_other_labels_is_refused(tmp_path: Path) -> None:
+    filled(
+        tmp_path,
+        SH_Train__txt="\n".join([f"01_{k:04}" for k in range(62)] + [f"01_{k:03}" for k in range(176)]),
+        SH_Test__txt="\n".join([f"02_{k:04}" for k in range(44)] + [f"02_{k:03}" for k in range(155)]),
+    )
+    with pytest.raises(CatalogueError, match=r"238 train videos, 62 of them abnormal, .* published are 238 and 63"):
+        datasets.read("shanghaitech", tmp_path)
+
+
 def test_shanghaitech_takes_label_and_camera_from_the_name(tmp_path: Path) -> None:
     filled(tmp_path, SH_Train__txt="01_0014\n13_007\n", SH_Test__txt="05_0021 313\n")
     assert datasets.read("shanghaitech", tmp_path, whole=False) == (
