@@ -28,7 +28,7 @@ from monitor.alerting.broker import EmbeddedBroker
 from monitor.alerting.contract import Topics
 from monitor.alerting.mqtt import Publisher
 from monitor.alerting.outbox import Outbox
-from monitor.config import Mqtt, Plant
+from monitor.config import Mqtt, Plant, Shard
 from monitor.flow import FRAMES_PER_SEGMENT, BagScore, CameraStatus
 from monitor.ingest.camera import ReaderSettings
 from monitor.ingest.pool import ReaderPool
@@ -70,9 +70,12 @@ class Monitor:
         *,
         dry_run: bool = False,
         on_bag: Callable[[BagScore], None] | None = None,
+        shard: Shard = config.WHOLE,
     ) -> None:
-        """``file`` is read again on SIGHUP (None: it is not); ``on_bag`` sees every score, on the event loop."""
-        self._plant, self._file, self._dry_run, self._on_bag = plant, file, dry_run, on_bag
+        """``file`` is read again on SIGHUP (None: it is not); ``on_bag`` sees every score, on the event loop.
+        Of the plant's cameras those of ``shard`` are watched."""
+        self._plant, self._file, self._dry_run, self._on_bag = shard.of(plant), file, dry_run, on_bag
+        self._shard = shard
         self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
         self._ready = False
@@ -359,7 +362,7 @@ class Monitor:
             if self._file is None or self._stopping.is_set():
                 return
             try:
-                plant = await asyncio.to_thread(config.load, self._file)
+                plant = self._shard.of(await asyncio.to_thread(config.load, self._file))
             except config.ConfigError as error:
                 self._metrics.count_reload(applied=False)
                 log.error("configuration not reloaded, the old one stays:\n%s", error)

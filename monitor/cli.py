@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--cameras", required=True, type=Path, metavar="FILE", help="the plant.yaml")
     run.add_argument("--print-config", action="store_true", help="print the settings, secrets hidden, and end")
     run.add_argument("--dry-run", action="store_true", help="do everything but speak MQTT")
+    run.add_argument("--shard", default="0/1", metavar="I/N", help="watch this part of the cameras, of N, from 0 on")
     _logging(run, "info")
     run.set_defaults(command=_run)
 
@@ -133,19 +134,24 @@ def _load(file: Path) -> Any:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from monitor import config
+
+    try:
+        shard = config.Shard.parse(arguments.shard)
+    except ValueError as error:
+        _say(f"vad-monitor: --shard: {error}")
+        return USAGE
     plant = _load(arguments.cameras)
     if plant is None:
         return BAD_CONFIG
     if arguments.print_config:
-        from monitor import config
-
-        print(json.dumps(config.redacted(plant), indent=2, ensure_ascii=False))
+        print(json.dumps(config.redacted(shard.of(plant)), indent=2, ensure_ascii=False))
         return OK
     _set_up_log(arguments, plant.secrets())
-    return _watch(plant, arguments.cameras, dry_run=arguments.dry_run)
+    return _watch(plant, arguments.cameras, shard, dry_run=arguments.dry_run)
 
 
-def _watch(plant: Any, file: Path, *, dry_run: bool) -> int:
+def _watch(plant: Any, file: Path, shard: Any, *, dry_run: bool) -> int:
     """Runs a monitor until it is asked to stop; a fault that a person can mend becomes a sentence."""
     import asyncio
     import logging
@@ -153,7 +159,7 @@ def _watch(plant: Any, file: Path, *, dry_run: bool) -> int:
     from monitor.app import Monitor, signals
 
     async def live() -> None:
-        monitor = Monitor(plant, file, dry_run=dry_run)
+        monitor = Monitor(plant, file, dry_run=dry_run, shard=shard)
         with signals(monitor):
             await monitor.run()
 

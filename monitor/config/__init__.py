@@ -6,6 +6,7 @@ address.py   StreamUrl: credentials that are never shown
 lines.py     YAML → data that knows its lines
 loading.py   secrets, defaults, checks → Plant
 problems.py  ConfigError and its sentences
+shard.py     which of several monitors watches which camera
 views.py     redacted, json_schema, diff
 """
 
@@ -27,9 +28,11 @@ from monitor.config.plant import (
 from monitor.config.problems import ConfigError, Problem
 from monitor.config.schedule import Period, Schedule, Window
 from monitor.config.settings import Settings
+from monitor.config.shard import WHOLE, Shard
 from monitor.config.views import Changes, diff, json_schema, redacted
 
 __all__ = [
+    "WHOLE",
     "Camera",
     "Changes",
     "ConfigError",
@@ -45,6 +48,7 @@ __all__ = [
     "Schedule",
     "Scoring",
     "Settings",
+    "Shard",
     "StreamUrl",
     "Thresholds",
     "Window",

@@ -24,14 +24,14 @@ from tests.monitor.alerting.servers import until
 class RunningMonitor:
     """``python -m monitor --cameras plant.yaml`` in ``folder``, its HTTP service on a free port."""
 
-    def __init__(self, folder: Path, plant: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, plant: dict[str, Any], *options: str) -> None:
         self.folder = folder
         self.file = folder / "plant.yaml"
         self.log_file = folder / "monitor.log"
         self.write(plant)
         self._log = self.log_file.open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "monitor", "--cameras", str(self.file), "--log-format", "json"],
+            [sys.executable, "-m", "monitor", "--cameras", str(self.file), "--log-format", "json", *options],
             stdout=self._log,
             stderr=self._log,
             cwd=ROOT,
@@ -93,9 +93,9 @@ class RunningMonitor:
 
 
 @contextlib.contextmanager
-def running(folder: Path, plant: dict[str, Any]) -> Iterator[RunningMonitor]:
+def running(folder: Path, plant: dict[str, Any], *options: str) -> Iterator[RunningMonitor]:
     folder.mkdir(exist_ok=True)
-    monitor = RunningMonitor(folder, plant)
+    monitor = RunningMonitor(folder, plant, *options)
     try:
         yield monitor
     finally:
