@@ -1,22 +1,26 @@
 """How each kind of detector is trained: its published defaults and its loss.
 
-A loss has no host synchronisation, no shape that depends on data and no branch on values: the trainer records a step as a
-CUDA graph.
+A loss has no host synchronisation, no shape that depends on data and no branch on values: the trainer records a step as
+a CUDA graph.
 
-B bags, T segments, D dimensions.
+B bags, T segments, D dimensions; the abnormal half of a batch comes first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from monitor.detectors.bilstm_mil import BiLstmMil
 from monitor.detectors.detector import Detector
-from training import losses
+from monitor.detectors.rtfm import Rtfm
+from monitor.detectors.sultani import Sultani
+from monitor.detectors.ur_dmu import UrDmu
+from training import losses, partners
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,28 +50,90 @@ def radam(network: Detector, *, learning_rate: float, weight_decay: float, captu
     return torch.optim.RAdam(network.parameters(), lr=learning_rate, weight_decay=weight_decay, capturable=capturable)
 
 
+def adam(network: Detector, *, learning_rate: float, weight_decay: float, capturable: bool) -> torch.optim.Optimizer:
+    return torch.optim.Adam(network.parameters(), lr=learning_rate, weight_decay=weight_decay, capturable=capturable)
+
+
+def adagrad(network: Detector, *, learning_rate: float, weight_decay: float, capturable: bool) -> torch.optim.Optimizer:
+    """Its step counter lives on the host: never recorded."""
+    return torch.optim.Adagrad(network.parameters(), lr=learning_rate, weight_decay=weight_decay, eps=1e-8)
+
+
 def video_label(network: Detector, abnormal_BTD: Tensor, normal_BTD: Tensor, crops: int) -> Tensor:
     """Cross-entropy of the video's label: the paper, section 2."""
     logits_B = network(torch.cat([abnormal_BTD, normal_BTD])).logits_BT[:, 0]
-    labels_B = torch.cat(
-        [torch.ones_like(logits_B[: len(abnormal_BTD)]), torch.zeros_like(logits_B[len(abnormal_BTD) :])]
-    )
-    return losses.long_term(logits_B, labels_B)
+    ones = torch.ones(len(abnormal_BTD), device=logits_B.device)
+    return losses.long_term(logits_B, torch.cat([ones, torch.zeros(len(normal_BTD), device=logits_B.device)]))
 
 
 def ranking(network: Detector, abnormal_BTD: Tensor, normal_BTD: Tensor, crops: int) -> Tensor:
     """Eq. 2 of the paper: pairs of an abnormal and a normal bag, drawn at random."""
-    assert isinstance(network, BiLstmMil)
-    scores_BT = network(torch.cat([abnormal_BTD, normal_BTD])).scores_BT
-    half = len(abnormal_BTD)
-    matrices = [network.fc1.weight, network.fc2.weight, network.fc3.weight]
-    return losses.short_term(scores_BT[:half], scores_BT[half:], matrices)
+    abnormal_BT, normal_BT = network(torch.cat([abnormal_BTD, normal_BTD])).scores_BT.chunk(2)
+    return losses.short_term(abnormal_BT, normal_BT, _matrices(network))
+
+
+def sultani(network: Detector, abnormal_BTD: Tensor, normal_BTD: Tensor, crops: int) -> Tensor:
+    abnormal_BT, normal_BT = network(torch.cat([abnormal_BTD, normal_BTD])).scores_BT.chunk(2)
+    return partners.sultani(abnormal_BT, normal_BT, _matrices(network))
+
+
+def rtfm(network: Detector, abnormal_BTD: Tensor, normal_BTD: Tensor, crops: int) -> Tensor:
+    network = cast(Rtfm, network)
+    aggregated_BTD = network.aggregated(torch.cat([abnormal_BTD, normal_BTD]))
+    scores_BT = network.judged(aggregated_BTD).scores_BT
+    halves = []
+    for features_BTD, of_half_BT in zip(aggregated_BTD.chunk(2), scores_BT.chunk(2), strict=True):
+        mask_BT = network.dropout(features_BTD.new_ones(len(features_BTD) // crops, features_BTD.shape[1]))
+        halves.append(partners.longest(features_BTD, of_half_BT, mask_BT, crops))
+    videos = len(abnormal_BTD) // crops
+    abnormal_BT = scores_BT[: len(abnormal_BTD)].reshape(videos, crops, -1).mean(1)
+    return partners.rtfm(halves[0], halves[1], abnormal_BT)
+
+
+def ur_dmu(network: Detector, abnormal_BTD: Tensor, normal_BTD: Tensor, crops: int) -> Tensor:
+    return partners.ur_dmu(cast(UrDmu, network).training_output(torch.cat([abnormal_BTD, normal_BTD])))
+
+
+def _matrices(network: Detector) -> list[Tensor]:
+    """The weight matrices of the three FC layers, without biases and without an LSTM."""
+    layers = cast(BiLstmMil | Sultani, network)
+    return [layers.fc1.weight, layers.fc2.weight, layers.fc3.weight]
 
 
 CLASSIFIER = Objective(loss=video_label, optimiser=radam, segments=32, steps=2490, evaluate_every=249)
+"""Ten epochs of 249 steps (the authors' code), looked at once an epoch."""
 OBJECTIVES: dict[str, Objective] = {
     "video_classifier": CLASSIFIER,
     "bilstm_classifier": CLASSIFIER,
     "bilstm_mil": Objective(loss=ranking, optimiser=radam, segments=64, steps=5000, evaluate_every=50),
+    "sultani": Objective(
+        loss=sultani,
+        optimiser=adagrad,
+        segments=32,
+        steps=5000,
+        evaluate_every=100,
+        half_batch=30,
+        learning_rate=0.01,
+        capturable=False,
+    ),
+    "rtfm": Objective(
+        loss=rtfm,
+        optimiser=adam,
+        segments=32,
+        steps=15_000,
+        evaluate_every=50,
+        weight_decay=5e-3,
+        crops_together=True,
+    ),
+    "ur_dmu": Objective(
+        loss=ur_dmu,
+        optimiser=adam,
+        segments=200,
+        steps=3000,
+        evaluate_every=50,
+        half_batch=64,
+        learning_rate=1e-4,
+        weight_decay=5e-5,
+    ),
 }
 """By a detector's kind."""

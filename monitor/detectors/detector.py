@@ -60,6 +60,9 @@ _DETECTORS = {
     "video_classifier": "monitor.detectors.video_classifier:VideoClassifier",
     "bilstm_mil": "monitor.detectors.bilstm_mil:BiLstmMil",
     "bilstm_classifier": "monitor.detectors.bilstm_classifier:BiLstmClassifier",
+    "sultani": "monitor.detectors.sultani:Sultani",
+    "rtfm": "monitor.detectors.rtfm:Rtfm",
+    "ur_dmu": "monitor.detectors.ur_dmu:UrDmu",
 }
 
 
