@@ -155,6 +155,7 @@ class ExperimentSettings(Settings):
             features=features,
             truth=truth.read(self.source / "frame_truth.npz").of(video.id for video in tested),
             headline="ap" if datasets.of(self.data).measure == "AP" else "auc",
+            sound=self.audio,
             fps=self.fps,
         )
 

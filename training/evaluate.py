@@ -154,6 +154,18 @@ def read_replay(
     return {file: np.array([scores[number] for number in sorted(scores)]) for file, scores in sorted(found.items())}
 
 
+def read_replays(tables: Sequence[Path]) -> dict[str, npt.NDArray[np.float64]]:
+    """The segment scores of several replays together. Raises ValueError where a file is in two of them."""
+    found: dict[str, npt.NDArray[np.float64]] = {}
+    for table in tables:
+        of_table = read_replay(table)
+        twice = sorted(found.keys() & of_table.keys())
+        if twice:
+            raise ValueError(f"{table}: {twice[0]} was scored in an earlier table already")
+        found |= of_table
+    return found
+
+
 def replayed(
     videos: Sequence[Video], scores_of_file: Mapping[str, Scores], reduce: Reduce = "max"
 ) -> npt.NDArray[np.float64]:

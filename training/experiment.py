@@ -60,6 +60,8 @@ class Material:
     truth: Truth
     """Of every test video."""
     headline: Literal["auc", "ap"] = "auc"
+    sound: bool = False
+    """Whether sound was joined on, which may cost a video its last segment."""
     fps: float = 30.0
     """Of the original videos: frames into hours."""
 
@@ -180,7 +182,7 @@ class _Bench:
     def __init__(self, material: Material, plan: Plan) -> None:
         self._material, self._plan = material, plan
         self._dtype = torch.float16 if plan.resident == "float16" else torch.float32
-        self._mean_sd = _mean_sd(material) if plan.standardised else None
+        self._mean_sd = standardisation(material) if plan.standardised else None
         self._test = self._videos(material.tested)
         self._readings: dict[int, Reading] = {}
         self._placed: dict[tuple[int, int | None], resident.Resident] = {}
@@ -306,7 +308,7 @@ def segment_counts(material: Material) -> tuple[npt.NDArray[np.int64], npt.NDArr
         segments = len(material.features[video.id])
         marks_F = material.truth.labels[video.id]
         places = np.arange(segments, dtype=np.float64)
-        segment_F = truth.frame_scores(places, len(marks_F), video_id=video.id).astype(np.int64)
+        segment_F = truth.frame_scores(places, len(marks_F), video_id=video.id, sound=material.sound).astype(np.int64)
         ones = np.bincount(segment_F, weights=marks_F, minlength=segments).astype(np.int64)
         abnormal.append(ones)
         normal.append(np.bincount(segment_F, minlength=segments) - ones)
@@ -386,7 +388,7 @@ def judged(material: Material, scores_S: Scores) -> list[Judged]:
     found = []
     for video, scores_N in zip(material.tested, np.split(scores_S, ends[:-1]), strict=True):
         marks_F = material.truth.labels[video.id]
-        scores_F = truth.frame_scores(scores_N, len(marks_F), video_id=video.id)
+        scores_F = truth.frame_scores(scores_N, len(marks_F), video_id=video.id, sound=material.sound)
         found.append(Judged(id=video.id, label=video.label, truth_F=marks_F, scores_F=scores_F, kind=video.kind))
     return found
 
@@ -468,7 +470,17 @@ def text(material: Material, found: Sequence[Result]) -> str:
 # -- files -------------------------------------------------------------------------------------------------------------
 
 
-def _mean_sd(material: Material) -> tuple[Scores, Scores]:
+def weights(out: Path, detector: str, protocol: Protocol, seed: int) -> dict[str, torch.Tensor]:
+    """The tensors of a run. Raises ExperimentError where it is not there."""
+    part = "held-out" if protocol == "validation" else "whole"
+    kept = out / detector / f"seed-{seed}" / part / f"weights-{protocol}.safetensors"
+    if not kept.is_file():
+        raise ExperimentError(f"{kept} is missing: run the experiment first")
+    return safetensors.torch.load_file(kept)
+
+
+def standardisation(material: Material) -> tuple[Scores, Scores]:
+    """(D,) mean and sd of the training videos' features, all crops."""
     total, squares, count = 0.0, 0.0, 0
     for video in material.learnt:
         values = np.asarray(material.features[video.id].features_NCD, dtype=np.float64).reshape(-1, material.dimensions)

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from monitor.config import Thresholds
 from monitor.detectors import artefact
-from monitor.detectors.card import Card
-from training import train
-from training.train import Trained
+from monitor.detectors.artefact import Standardisation
+from monitor.detectors.card import Card, DataCard
+from monitor.detectors.detector import Detector, make
+from monitor.detectors.ensemble import Ensemble
+from training import datasets, experiment, features, train
+from training.commit import commit
+from training.config import ExperimentSettings
+from training.experiment import Protocol
+from training.train import Recipe, Trained
 
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating]
 
 LARGEST_BYTES = 10_000_000
 """The package index frowns on more, and an operator's link may be slow."""
@@ -61,3 +70,91 @@ def check(folder: Path, trained: Trained, samples: Sequence[Floats]) -> float:
             f"{folder}: the loaded artefact scores a sample {worst:.4f} away from what was trained: not to be used"
         )
     return worst
+
+
+def of_experiment(
+    settings: ExperimentSettings,
+    name: str,
+    seed: int,
+    protocol: Protocol,
+    out: Path,
+    *,
+    terms: str,
+    command: str,
+) -> Card:
+    """A detector or ensemble of an experiment as an artefact; its features must be ours: the monitor has to make them.
+
+    Thresholds: one normal test video in ten reaches ``raise_at``, a normal segment in four is above ``clear_at``.
+
+    Raises:
+    """A detector or ensemble of an experiment as an artefact; its features must be ours: the monitor makes them.
+            not there.
+    """
+    plan, material = settings.plan(), settings.material()
+    parts = plan.ensembles.get(name, {name: 1.0})
+    unknown = sorted(parts.keys() - plan.detectors.keys())
+    if unknown:
+        known = ", ".join((*plan.detectors, *plan.ensembles))
+        raise ExportError(f"'{name}' is no detector or ensemble of this experiment; known are {known}")
+    if settings.audio:
+        raise ExportError("the monitor has no sound: an experiment with sound cannot be exported")
+    made_by = features.extraction_of(settings.features or settings.source)
+    if made_by is None:
+        raise ExportError(
+            f"{settings.features or settings.source} has no extraction.json: which backbone made these features is not "
+            "known, so the monitor cannot make them; extract them with vad-train extract"
+        )
+    detectors: dict[str, Detector] = {}
+    for part in parts:
+        recipe = plan.detectors[part]
+        detectors[part] = make(recipe.kind, {"dimensions": material.dimensions, **recipe.arguments})
+        detectors[part].load_state_dict(experiment.weights(settings.out, part, protocol, seed))
+    mean_D, sd_D = experiment.standardisation(material) if plan.standardised else (None, None)
+    length = plan.lengths[0]
+    stride = length if plan.stride is None else plan.stride
+    trained = Trained(
+        recipe=Recipe(
+            fps=made_by.fps,
+            detectors={part: plan.detectors[part] for part in parts},
+            bag=length,
+            stride=stride,
+            delay=plan.delay,
+        ),
+        standardisation=Standardisation(
+            mean_D=torch.zeros(material.dimensions) if mean_D is None else torch.from_numpy(mean_D),
+            sd_D=torch.ones(material.dimensions) if sd_D is None else torch.from_numpy(sd_D),
+        ),
+        ensemble=Ensemble(detectors, dict(parts)).eval(),
+    )
+    judged = experiment.judged(material, experiment.scores(plan, settings.out, name, protocol, length, seed))
+    normal = [video.scores_F for video in judged if video.label == 0]
+    raise_at = float(np.quantile([scores_F.max() for scores_F in normal], 0.9))
+    clear_at = min(float(np.quantile(np.concatenate(normal), 0.75)), raise_at)
+    found = experiment.result(material, plan, settings.out, name, protocol, length)
+    page = datasets.of(settings.data)
+    card = Card(
+        name=out.name,
+        backbone=made_by.backbone,
+        backbone_fingerprint=made_by.fingerprint,
+        backbone_dimensions=material.dimensions,
+        dimensions=material.dimensions,
+        length=length,
+        stride=stride,
+        delay=plan.delay,
+        fps=made_by.fps,
+        thresholds=Thresholds(raise_at=round(raise_at, 3), clear_at=round(clear_at, 3)),
+        data=(DataCard(name=page.paper, licence=page.licence, videos=len(material.learnt)),),
+        terms_of_use=terms,
+        metrics={
+            "protocol": protocol,
+            "truth": material.truth.version,
+            "seed": seed,
+            "seeds": {str(k): one for k, one in zip(plan.seeds, found.seeds, strict=True)},
+            "interval": found.interval,
+        },
+        command=command,
+        commit=commit(),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+    samples = [material.features[video.id].features_NCD[:, 0] for video in material.tested[:20]]
+    return export(out, trained, card, samples)

@@ -117,6 +117,15 @@ def write(folder: Path, video_id: str, features: Features) -> None:
     half.replace(path)
 
 
+def extraction_of(folder: Path) -> Extraction | None:
+    """What made the features of a folder, where they are ours."""
+    said = folder / "extraction.json"
+    if not said.is_file():
+        return None
+    held = json.loads(said.read_text(encoding="utf-8"))
+    return Extraction(**{**held, "crop_order": tuple(held["crop_order"])})
+
+
 def load(
     folder: Path | Sequence[Path],
     videos: Sequence[Video],

@@ -145,6 +145,7 @@ def material(settings: Settings, column: str) -> Material:
         features=found,
         truth=truth.read(folder / "frame_truth.npz").of(video.id for video in tested),
         headline="ap" if page.measure == "AP" else "auc",
+        sound=audio,
         fps=24.0 if name in ("xd_violence", "shanghaitech") else 30.0,
     )
 
@@ -306,7 +307,10 @@ def figure4(settings: Settings) -> str:
 
 def _against_length(settings: Settings, column: str, number: int) -> str:
     names = ("video_classifier", "bilstm_mil", "ours")
-    made, wanted = material(settings, column), plan(settings, names, (32, *(l for l in LENGTHS if l != 32)))
+    made, wanted = (
+        material(settings, column),
+        plan(settings, names, (32, *(length for length in LENGTHS if length != 32))),
+    )
     out = settings.results / _folder(column)
     experiment.run(made, wanted, out, settings.told)
     protocol = wanted.protocols[0]
@@ -335,7 +339,7 @@ def figure6(settings: Settings) -> str:
 
 
 def figure7(settings: Settings) -> str:
-    """Score curves of four videos of UCF-Crime with truth bands, ours beside Sultani's; the last with both detectors."""
+    """Score curves of four videos of UCF-Crime with truth bands, ours and Sultani's; the last with both detectors."""
     found = _judged(settings, "UCF-Crime", ("sultani", "video_classifier", "bilstm_mil", "ours"))
     ids = [video.id for video in found["ours"]]
     chosen = [next((one for one in ids if one.startswith(name)), None) for name in SHOWN]

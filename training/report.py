@@ -92,30 +92,35 @@ def row(videos: Sequence[Video], clips_SV: Scores, floor_V: Scores | None = None
 
 
 def floor_scores(
-    floor: floors.Floor, videos: Sequence[Video], features: Mapping[str, Features]
-) -> tuple[Scores, float]:
-    """(V,) out-of-fold scores of a floor, its C chosen for each fold on inner folds; and the C of all folds."""
+    floor: floors.Floor, videos: Sequence[Video], features: Mapping[str, Features], *, looks: Sequence[float] = (1.0,)
+) -> tuple[Scores, tuple[float, float]]:
+    """(V,) out-of-fold scores of a floor, its C and ``look`` chosen for each fold on inner folds; and those of all.
+
+    ``looks``: how much the first half of a feature may weigh (``train.Recipe.look``), for logistic regression.
+    """
     table = floors.describe(floor, videos, features)
     labels = catalogue.labels(videos)
     position = {video.id: index for index, video in enumerate(videos)}
 
-    def fit(c: float) -> validate.Fit:
+    def fit(c: float, look: float) -> validate.Fit:
         def score(learnt: Sequence[Video], test: Sequence[Video]) -> Scores:
             return floors.fit_and_score(
                 table[[position[video.id] for video in learnt]],
                 labels[[position[video.id] for video in learnt]],
                 table[[position[video.id] for video in test]],
                 c,
+                look if floor == "logistic regression" else 1.0,
             )
 
         return score
 
-    choice = validate.choose({c: validate.inner_aucs(videos, fit(c)) for c in floors.CS})
+    tried = [(c, look) for look in (looks if floor == "logistic regression" else (1.0,)) for c in floors.CS]
+    choice = validate.choose({one: validate.inner_aucs(videos, fit(*one)) for one in tried})
     scores = np.empty(len(videos))
-    for fold, c in choice.of_fold.items():
+    for fold, chosen in choice.of_fold.items():
         here = np.array([video.fold == fold for video in videos])
         learnt = [video for video in videos if video.fold != fold]
-        scores[here] = fit(c)(learnt, [video for video in videos if video.fold == fold])
+        scores[here] = fit(*chosen)(learnt, [video for video in videos if video.fold == fold])
     return scores, choice.overall
 
 

@@ -89,7 +89,7 @@ def place(
         first = features[chosen[0]]
         videos_VCTP = torch.empty(len(chosen), first.shape[1], segments, first.shape[2], dtype=dtype, device=device)
         for row, index in enumerate(chosen):
-            features_NCP = torch.as_tensor(np.asarray(features[index], dtype=np.float32), device=device)
+            features_NCP = torch.as_tensor(np.array(features[index], dtype=np.float32), device=device)
             videos_VCTP[row] = bags.resample(features_NCP, segments).transpose(0, 1)
         made.append(videos_VCTP)
         odds.append(weights[chosen] / weights[chosen].sum())

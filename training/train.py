@@ -143,9 +143,7 @@ def standard_features(
 ) -> list[Tensor]:
     """(N, C, P) of each video, on the device."""
     there = standardisation.to(device)
-    return [
-        there(torch.as_tensor(np.asarray(video.features_NCD, dtype=np.float32), device=device)) for video in features
-    ]
+    return [there(torch.as_tensor(np.array(video.features_NCD, dtype=np.float32), device=device)) for video in features]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -160,7 +158,7 @@ class SegmentScores:
 def score(trained: Trained, features_ND: npt.NDArray[np.floating]) -> SegmentScores:
     """What the monitor would publish for a file with these features, by the recipe's l, stride and delay."""
     recipe = trained.recipe
-    standard_NP = trained.standardisation(torch.as_tensor(np.asarray(features_ND, dtype=np.float32)))
+    standard_NP = trained.standardisation(torch.as_tensor(np.array(features_ND, dtype=np.float32)))
     out = np.empty((3, len(features_ND)), dtype=np.float32)
     with torch.inference_mode():
         for read in bags.readings(len(features_ND), recipe.bag, recipe.stride, recipe.delay):
@@ -187,7 +185,7 @@ def publish(
     recipe = trained.recipe
     there = trained.standardisation.to(device)
     read = reading.Reading(
-        [there(torch.as_tensor(np.asarray(video, dtype=np.float32), device=device)) for video in features],
+        [there(torch.as_tensor(np.array(video, dtype=np.float32), device=device)) for video in features],
         length=recipe.bag if length is None else length,
         stride=recipe.stride if stride is None else stride,
         delay=recipe.delay if delay is None else delay,
