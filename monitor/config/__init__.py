@@ -14,6 +14,8 @@ from monitor.config.address import StreamUrl, redact_addresses
 from monitor.config.loading import load
 from monitor.config.plant import (
     Camera,
+    ConsoleSettings,
+    ConsoleUser,
     EvidenceSettings,
     Http,
     Ingest,
@@ -36,6 +38,8 @@ __all__ = [
     "Camera",
     "Changes",
     "ConfigError",
+    "ConsoleSettings",
+    "ConsoleUser",
     "EvidenceSettings",
     "Http",
     "Ingest",

@@ -6,6 +6,7 @@ Longer than other files, so that everything a plant.yaml may say is on one page.
 from __future__ import annotations
 
 import os
+import re
 from datetime import datetime
 from ipaddress import ip_address
 from pathlib import Path
@@ -279,6 +280,46 @@ class Http(Settings):
     """0: the system chooses a free one."""
 
 
+PASSWORD_HASH = r"scrypt:[0-9A-Za-z+/=]{16,64}:[0-9A-Za-z+/=]{40,128}"
+"""Salt and hash in base 64; ``python -m monitor.console.password`` makes one."""
+
+
+class ConsoleUser(Settings):
+    """Who may use the operators' console. Passwords and tokens are kept as hashes only."""
+
+    role: Literal["viewer", "operator"] = "viewer"
+    """viewer: looks; operator: also judges, acknowledges and shelves."""
+    password_hash: SecretStr | None = None
+    """What `python -m monitor.console.password` prints."""
+    token_sha256: SecretStr | None = None
+    """For programs, `Authorization: Bearer …`: what `python -m monitor.console.password --token` prints."""
+
+    @model_validator(mode="after")
+    def _can_log_in(self) -> Self:
+        for key, form in (("password_hash", PASSWORD_HASH), ("token_sha256", "[0-9a-f]{64}")):
+            given = getattr(self, key)
+            if given is not None and re.fullmatch(form, given.get_secret_value()) is None:
+                raise mistake("expected a hash that `python -m monitor.console.password` prints", key)
+        if self.password_hash is None and self.token_sha256 is None:
+            raise mistake("a user of the console needs password_hash or token_sha256")
+        return self
+
+
+class ConsoleSettings(Settings):
+    """The operators' page, served beside /metrics."""
+
+    enabled: bool | None = None
+    """null: served where http.host is this machine alone (127.0.0.1) or where there are users."""
+    users: dict[str, ConsoleUser] = Field(default_factory=dict)
+    """By name. Without users everybody on this machine is an operator."""
+    pictures: bool = True
+    """Pictures of the cameras on the wall, a new one every few seconds while somebody looks; private areas black."""
+    keep_days: Annotated[float, Field(gt=0, le=36_500)] = 90.0
+    """Older scores, and alerts nobody judged, are deleted from the history; verdicts and their alerts stay."""
+    keep_mb: Annotated[float, Field(ge=1, le=1e9)] = 2_000.0
+    """The oldest scores are deleted when the history is larger."""
+
+
 class Scoring(Settings):
     """What scores the cameras, and how. null: what the artefact's card says."""
 
@@ -335,6 +376,8 @@ class Plant(Settings):
     """How long a shutdown may take to score and send what is under way."""
     mqtt: Mqtt
     http: Http = Field(default_factory=Http)
+    console: ConsoleSettings = Field(default_factory=ConsoleSettings)
+    """The operators' page."""
     scoring: Scoring = Field(default_factory=Scoring)
     evidence: EvidenceSettings = Field(default_factory=EvidenceSettings)
     ingest: Ingest = Field(default_factory=Ingest)
@@ -347,11 +390,25 @@ class Plant(Settings):
             raise mistake("must not be empty", "cameras")
         return self
 
+    @model_validator(mode="after")
+    def _console_is_guarded(self) -> Self:
+        if self.console.enabled and not self.console.users and not is_loopback(self.http.host):
+            raise mistake("a console that others can reach (http.host) needs users", "console", "users")
+        return self
+
+    @property
+    def serves_console(self) -> bool:
+        if self.console.enabled is None:
+            return bool(self.console.users) or is_loopback(self.http.host)
+        return self.console.enabled
+
     def secrets(self) -> tuple[str, ...]:
         """Every password in these settings, for ``monitor.observe.log.set_up``."""
         passwords = [secret.get_secret_value() for secret in self.mqtt.users.values()]
         if self.mqtt.password is not None:
             passwords.append(self.mqtt.password.get_secret_value())
+        for user in self.console.users.values():
+            passwords += [kept.get_secret_value() for kept in (user.password_hash, user.token_sha256) if kept]
         streams = [secret for camera in self.cameras for secret in camera.url.secrets]
         return tuple(dict.fromkeys(secret for secret in (*passwords, *streams) if secret))
 
