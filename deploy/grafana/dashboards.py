@@ -228,7 +228,7 @@ def plant() -> Json:
         status_count("lost", True, "Cameras without a stream."),
         stat("Alarms now", "Cameras whose alarm is raised at this moment.",
              f"sum(vad_camera_alarm_raised{{{AT_CAMERA}}})", unit="none", empty="no monitor answers", steps=OK_OR_RED),
-        stat("Monitors that answer", "Monitors whose last scrape succeeded; red where one did not.",
+        stat("All monitors answer", "Whether the last scrape of every monitor succeeded.",
              f'min(up{{job="vad-monitor",{AT_SITE}}})', unit="bool_yes_no", empty="no monitor is scraped",
              steps=RED_UNLESS_ONE),
         stat("MQTT broker", "Whether all monitors are connected to their brokers.",

@@ -54,6 +54,11 @@ def test_the_container_runs_as_nobody_of_the_system_and_says_whether_it_lives() 
     assert "HEALTHCHECK" in DOCKERFILE and "/livez" in DOCKERFILE
 
 
+def test_the_image_keeps_weights_that_its_user_can_read() -> None:
+    """The cache writes them 0600, as the user who builds."""
+    assert re.search(r"check warm\.yaml \\\n\s+&& chmod -R a\+rX /opt/vad-monitor/cache", DOCKERFILE)
+
+
 def test_the_plant_that_warms_the_image_is_valid() -> None:
     assert config.load(DOCKER / "warm.yaml").scoring.device == "cpu"
 
@@ -130,6 +135,12 @@ def test_the_broker_lets_in_who_knows_the_secret_and_nobody_else(tmp_path: Path)
     try:
         eventually(lambda: says("-u", "vad", "-P", "p1ant $ed/w@rd") == 0, 20, "a broker that lets us in")
         assert says() != 0
+        healthy = yaml.safe_load((COMPOSE / "compose.yaml").read_text())["services"]["mosquitto"]["healthcheck"][
+            "test"
+        ][1]
+        healthy = healthy.replace("$$", "$").replace("/run/secrets/mqtt_password", str(secret))
+        healthy = healthy.replace("mosquitto_sub ", f"mosquitto_sub -h 127.0.0.1 -p {port} ")
+        assert subprocess.run(["sh", "-c", healthy], capture_output=True, timeout=20, check=False).returncode == 0
         assert says("-u", "vad", "-P", "wrong") != 0
         assert "p1ant" not in passwords.read_text()
         assert passwords.stat().st_mode & 0o077 == 0
