@@ -90,7 +90,9 @@ def _parser() -> argparse.ArgumentParser:
     fetch.add_argument("backbone")
     fetch.add_argument("--sha256", help="refuse any other file")
     fetch.set_defaults(command=_weights_fetch)
-    bring = actions.add_parser("import", help="read a foreign .pth/.pyth/.safetensors once, keep it as safetensors")
+    bring = actions.add_parser(
+        "import", help="read a foreign .pth/.pyth/.tflite/.safetensors once, keep it as safetensors"
+    )
     bring.add_argument("backbone")
     bring.add_argument("file", type=Path)
     bring.add_argument("--sha256", help="refuse any other file")
@@ -307,7 +309,7 @@ def _weights_list(arguments: argparse.Namespace) -> int:
     for listed in weights.listing():
         record = listed.record
         here = f"here, sha256 {record.sha256[:12]}… ({record.trust})" if record else "not here yet"
-        print(f"{listed.name}: {here}; from {listed.source.url or listed.source.package}")
+        print(f"{listed.name}: {here}; from {listed.source.url or listed.source.package or 'your own file'}")
         print(f"    {listed.source.licence}")
     return OK
 

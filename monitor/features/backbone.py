@@ -51,7 +51,7 @@ class Backbone(Protocol):
 
     @property
     def engine(self) -> str:
-        """What computes it: ``eager``, ``eager_fp16`` or ``openvino``."""
+        """What computes it: ``eager``, ``eager_fp16``, ``openvino`` or ``litert``."""
 
     @property
     def device(self) -> torch.device:
@@ -93,6 +93,7 @@ _FAMILIES = {
     "slow_r50": "monitor.features.kinetics",
     "x3d_s": "monitor.features.kinetics",
     "x3d_m": "monitor.features.kinetics",
+    "movinet_a0_stream": "monitor.features.movinet",
 }
 """Name → module that offers it, imported only when it is wanted: pytorchvideo alone takes seconds."""
 
@@ -125,7 +126,7 @@ def create(
 ) -> Backbone:
     """A backbone ready to encode.
 
-    ``device``: ``cpu``, ``cuda`` or ``cuda:N``. ``weights``: a .safetensors, .pth or .pyth file, or None for
+    ``device``: ``cpu``, ``cuda`` or ``cuda:N``. ``weights``: a .safetensors, .pth, .pyth or .tflite file, or None for
     what the cache (or, for ``effnet_lite0``, its package) has. ``engine``: ``auto`` is OpenVINO on a CPU that
     can run it, else torch in float32; ``threads``: OpenVINO's, None for what CPU affinity and cgroup allow.
     Raises BackboneError (or its WeightsError), a sentence.
@@ -143,7 +144,9 @@ def create(
         said = str(fault).strip().splitlines()
         where = weights if weights is not None else "the cached file"
         raise BackboneError(f"the weights in {where} do not fit backbone '{name}': {said[-1].strip()}") from fault
-    return engines.start(
+    # A family whose network is not torch's brings an engine of its own.
+    start = getattr(offered, "start", engines.start)
+    started: Backbone = start(
         known,
         known.fingerprint(tensors_sha256(state)),
         module,
@@ -152,3 +155,4 @@ def create(
         threads=threads,
         cache=store.cache_folder() / "openvino",
     )
+    return started

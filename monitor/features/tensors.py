@@ -1,4 +1,4 @@
-"""Files of tensors by name: safetensors, and foreign PyTorch files read without running anything in them."""
+"""Files of tensors by name: safetensors, and files of PyTorch or LiteRT, read without running anything in them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,14 @@ def read(path: Path) -> State:
     with path.open("rb") as file:
         head = file.read(9)
     # A safetensors file is the length of its JSON header, then '{'; a .part file has no telling suffix.
-    return read_safetensors(path) if head[8:9] == b"{" else read_foreign(path)
+    if head[8:9] == b"{":
+        return read_safetensors(path)
+    return read_litert(path) if head[4:8] == b"TFL3" else read_foreign(path)
+
+
+def read_litert(path: Path) -> State:
+    """A LiteRT file (.tflite) as it is: one tensor ``litert`` of its bytes, for it cannot be had without its graph."""
+    return {"litert": torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)}
 
 
 def read_safetensors(path: Path) -> State:

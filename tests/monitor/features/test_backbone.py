@@ -20,8 +20,8 @@ from monitor.flow import Preprocessing
 FINGERPRINT = "813e358422e5538e5510e7822dc209e80ac17dab13e97d424d351db7162efa73"
 
 
-def test_the_names_are_the_embedded_one_and_four_of_kinetics() -> None:
-    assert backbone.names() == ("effnet_lite0", "i3d_r50", "slow_r50", "x3d_s", "x3d_m")
+def test_the_names_are_the_embedded_one_four_of_kinetics_and_a_small_one() -> None:
+    assert backbone.names() == ("effnet_lite0", "i3d_r50", "slow_r50", "x3d_s", "x3d_m", "movinet_a0_stream")
 
 
 @pytest.mark.parametrize(

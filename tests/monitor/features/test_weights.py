@@ -78,7 +78,7 @@ def test_a_damaged_record_is_said(cache: Path) -> None:
 def test_every_source_states_a_licence_and_the_listing_says_what_is_here(cache: Path) -> None:
     weights.load("effnet_lite0")
     listed = {each.name: each for each in weights.listing()}
-    assert list(listed) == ["effnet_lite0", "i3d_r50", "slow_r50", "x3d_s", "x3d_m"]
+    assert list(listed) == ["effnet_lite0", "i3d_r50", "slow_r50", "x3d_s", "x3d_m", "movinet_a0_stream"]
     assert all(len(each.source.licence) > 40 for each in listed.values())
     here = listed["effnet_lite0"].file
     assert here is not None
