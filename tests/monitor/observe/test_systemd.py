@@ -128,19 +128,19 @@ def test_a_monitor_is_ready_when_it_says_so_and_says_nothing_while_it_stands_sti
     clip = moving_clip(tmp_path / "yard.mp4", seconds=20)
     plant = {"site": "works", "mqtt": "off", "cameras": [{"name": "yard", "url": clip.as_uri()}]}
     with contextlib.closing(listener), running(tmp_path / "monitor", plant) as monitor:
-        monitor.said("http://127.0.0.1", 60)
+        monitor.said("http://127.0.0.1", 120)
         eventually(listener.hear, 60, "a first word")
         assert listener.told[0] == {"READY": "1"}
         assert monitor.get("/readyz") == (200, "ok\n")
-        eventually(lambda: any("WATCHDOG" in told for told in listener.hear()), 10, "a fed watchdog")
+        eventually(lambda: any("WATCHDOG" in told for told in listener.hear()), 60, "a fed watchdog")
         monitor.process.send_signal(signal.SIGSTOP)
         time.sleep(0.2)
         listener.hear()
         time.sleep(2.0)
         assert listener.hear() == [], "a process that stands still feeds nobody"
         monitor.process.send_signal(signal.SIGCONT)
-        eventually(lambda: any("WATCHDOG" in told for told in listener.hear()), 10, "a fed watchdog")
-        assert monitor.end() == 0
+        eventually(lambda: any("WATCHDOG" in told for told in listener.hear()), 60, "a fed watchdog")
+        assert monitor.end(seconds=60) == 0
         listener.hear()
         assert {"STOPPING": "1", "STATUS": "draining"} in listener.told
         assert listener.told[-1].get("READY") is None
