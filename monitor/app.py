@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import signal
@@ -17,7 +18,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -25,10 +26,13 @@ from monitor import __version__, config
 from monitor.alerting import retention
 from monitor.alerting.alerts import AlarmCamera, Alerts, EvidenceWanted
 from monitor.alerting.broker import EmbeddedBroker
-from monitor.alerting.contract import Topics
+from monitor.alerting.contract import AlarmState, Topics, verdict_payload
 from monitor.alerting.mqtt import Publisher
-from monitor.alerting.outbox import Outbox
-from monitor.config import Mqtt, Plant, Shard
+from monitor.alerting.outbox import Letter, Outbox
+from monitor.config import Camera, Mqtt, Plant, Shard
+from monitor.console.history import StatusRow
+from monitor.console.service import Console, Judged, Outside
+from monitor.console.wall import CameraNow
 from monitor.flow import FRAMES_PER_SEGMENT, BagScore, CameraStatus
 from monitor.ingest.camera import ReaderSettings
 from monitor.ingest.pool import ReaderPool
@@ -119,7 +123,13 @@ class Monitor:
         self._metrics = Metrics(self._camera_figures, self._process_figures)
         self._metrics.set_build(__version__, torch.__version__)
         listening: asyncio.Future[str] = self._loop.create_future()
-        service = http.app(self._metrics, self._heartbeats.checks, self._readiness)
+        self._console = self._open_console()
+        service = http.app(
+            self._metrics,
+            self._heartbeats.checks,
+            self._readiness,
+            console=None if self._console is None else self._console.asgi,
+        )
         self._tasks = [
             tasks.create_task(http.serve(service, plant.http.host, plant.http.port, listening.set_result), name="http"),
             tasks.create_task(
@@ -131,6 +141,9 @@ class Monitor:
         self._rings = await asyncio.to_thread(open_rings, plant.scoring, files=False)
         self._describe_artefact()
         mqtt_address = await self._build_alerting(tasks, stack)
+        if self._console is not None:
+            history = stack.enter_context(contextlib.ExitStack())
+            await asyncio.to_thread(self._console.open, history, dry=self._dry_run)
         self._build_pipeline(stack)
         self._tasks += [
             tasks.create_task(self._look_after(), name="look after"),
@@ -194,6 +207,7 @@ class Monitor:
             request_evidence=self._request_evidence,
             on_due=self._publisher.due,
             on_state=self._publisher.alarm,
+            on_told=self._told,
             pre_roll_s=plant.evidence.pre_roll_s,
             post_roll_s=plant.evidence.post_roll_s,
         )
@@ -215,6 +229,8 @@ class Monitor:
             recorder_s=self._recorder_s(plant),
         )
         self._pool.on_evidence = self._evidence_done
+        if self._plant.console.pictures:
+            self._pool.on_picture = self._picture
         self._scorer = Scorer(
             self._rings,
             self._pool,
@@ -231,6 +247,8 @@ class Monitor:
     async def _drain(self) -> None:
         """The end of the stream: readers end, slots drain, alarms end, the outbox is told as far as it goes."""
         self._systemd.stopping()
+        if self._console is not None:
+            self._console.close()
         async with self._reloading:  # a reload under way is finished, and none begins
             until_s = time.monotonic() + self._plant.drain_s
         await asyncio.to_thread(self._pool.stop, self._plant.drain_s / 2)
@@ -302,9 +320,119 @@ class Monitor:
         with contextlib.suppress(RuntimeError):  # at the very end nobody decides any more
             self._decisions.submit(self._guarded, self._alerts.evidence_done, result.token, evidence)
 
+    # -- the operators' console ----------------------------------------------------------------------------------
+
+    def _open_console(self) -> Console | None:
+        if not self._plant.serves_console:
+            log.info("console: not served: http.host is open to others and there are no console.users")
+            return None
+        outside = Outside(tell_verdict=self._tell_verdict, detail=self._detail, ask_picture=self._ask_picture)
+        return Console(self._plant, outside)
+
+    def _told(self, payloads: Sequence[str]) -> None:
+        """From the alarms' thread."""
+        if self._console is not None:
+            self._loop.call_soon_threadsafe(self._console.alerted, payloads)
+
+    def _show_console(self, changed: Mapping[str, Seen], states: Mapping[str, AlarmState]) -> None:
+        console, cameras = self._console, {camera.name: camera for camera in self._plant.cameras}
+        if console is None:
+            return
+        console.changed(
+            StatusRow(camera=name, at_s=time.time(), status=seen.status, reason=seen.reason)
+            for name, seen in changed.items()
+        )
+        console.look(
+            self._camera_now(cameras[name], seen, states.get(name))
+            for name, seen in self._watch.seen().items()
+            if name in cameras
+        )
+
+    def _camera_now(self, camera: Camera, seen: Seen, state: AlarmState | None) -> CameraNow:
+        state = state or AlarmState(camera=camera.name)
+        thresholds = camera.thresholds or self._rings.artefact.card.thresholds
+        return CameraNow(
+            name=camera.name,
+            status=seen.status,
+            reason=seen.reason,
+            since_s=seen.since_wall_s,
+            mode=camera.mode,
+            labels=camera.labels,
+            raise_at=thresholds.raise_at,
+            clear_at=thresholds.clear_at,
+            raised=state.raised,
+            would_raise=state.would_raise,
+            alert_id=state.alert_id,
+            onset_s=state.onset_wall_s,
+            peak_score=state.peak_score,
+        )
+
+    async def _tell_verdict(self, judged: Judged) -> None:
+        """Through the outbox, like an alert: until the broker has acknowledged it."""
+        topics = Topics(self._plant.mqtt.prefix, self._plant.site)
+        payload = verdict_payload(
+            self._plant.site,
+            judged.camera,
+            alert_id=judged.alert_id,
+            verdict=judged.verdict,
+            category=judged.category,
+            note=judged.note,
+            who=judged.who,
+            at_s=judged.at_s,
+        )
+        letter = Letter(
+            alert_id=f"verdict {judged.alert_id} {judged.at_s}",
+            seq=1,
+            kind="verdict",
+            topic=topics.camera(judged.camera, "verdict"),
+            payload=json.dumps(payload, ensure_ascii=False),
+            created=judged.at_s,
+        )
+        await self._decide(self._outbox.commit, [letter], {})
+        self._publisher.due()
+
+    def _detail(self, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What the console's camera page says: the picture's health, and the settings without secrets."""
+        settings = next(one for one in config.redacted(self._plant)["cameras"] if one["name"] == name)
+        health = self._pool.health().get(name) if self._ready else None
+        if health is None:
+            return {}, settings
+        facts = {
+            "link": health.link,
+            "codec": health.codec,
+            "width_px": health.width_px,
+            "height_px": health.height_px,
+            "source_fps": round(health.source_fps, 2),
+            "last_frame_age_s": None
+            if health.last_frame_s is None
+            else round(time.monotonic() - health.last_frame_s, 1),
+            "picture_fault": health.picture_fault,
+            "frames_decoded": health.frames_decoded,
+            "decode_errors": health.decode_errors,
+            "segments": health.segments,
+            "segments_dropped": sum(health.dropped.values()),
+            "segments_invalid": sum(health.invalid.values()),
+            "reconnects": health.reconnects,
+            "stalls": health.stalls,
+            "evidence_held_s": round(health.recorder_s, 1),
+        }
+        return facts, settings
+
+    def _ask_picture(self, name: str) -> None:
+        if self._ready:
+            self._pool.look(name)
+
+    def _picture(self, name: str, jpeg: bytes, captured_wall_s: float) -> None:
+        """From a thread of the pool."""
+        if self._console is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._console.picture_came, name, jpeg, captured_wall_s)
+
     # -- on the event loop ---------------------------------------------------------------------------------------
 
     def _show(self, bags: Sequence[BagScore]) -> None:
+        if self._console is not None:
+            self._console.scored(bags)
         for bag in bags:
             self._publisher.score(bag)
             if self._on_bag is not None:
@@ -325,6 +453,7 @@ class Monitor:
             for name, seen in changed.items():
                 self._publisher.status(name, seen.status, seen.reason, seen.since_wall_s)
             self._log_changes(changed)
+            self._show_console(changed, states)
             await self._decide(self._follow, self._watch.seen())
             await asyncio.sleep(LOOK_EVERY_S)
 

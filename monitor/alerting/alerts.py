@@ -20,7 +20,7 @@ import json
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -118,8 +118,8 @@ class Alerts:
 
     ``request_evidence`` (None: no evidence is kept) is called after the alert's commit, outside the lock;
     its result comes back through ``evidence_done``. ``on_due`` is called after every commit that has
-    letters, ``on_state`` with every AlarmState that changed, after the commit too; both must be quick and
-    callable from any thread.
+    letters, ``on_state`` with every AlarmState that changed, ``on_told`` with the payloads that were committed,
+    after the commit too; all must be quick and callable from any thread.
     """
 
     def __init__(
@@ -132,6 +132,7 @@ class Alerts:
         request_evidence: Callable[[EvidenceWanted], None] | None = None,
         on_due: Callable[[], None] = lambda: None,
         on_state: Callable[[AlarmState], None] = lambda _: None,
+        on_told: Callable[[Sequence[str]], None] = lambda _: None,
         pre_roll_s: float = 5.0,
         post_roll_s: float = 5.0,
         evidence_wait_s: float = 15.0,
@@ -145,6 +146,7 @@ class Alerts:
         self._request_evidence = request_evidence
         self._on_due = on_due
         self._on_state = on_state
+        self._on_told = on_told
         self._pre_roll_s = pre_roll_s
         self._post_roll_s = post_roll_s
         self._evidence_wait_s = evidence_wait_s
@@ -454,6 +456,7 @@ class Alerts:
                 self._on_state(state)
             if batch.letters:
                 self._on_due()
+                self._on_told([letter.payload for letter in batch.letters])
         for wanted in batch.wanted:
             if self._request_evidence is not None:
                 self._request_evidence(wanted)

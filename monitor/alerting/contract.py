@@ -16,7 +16,7 @@ from typing import Any, Literal
 from monitor.flow import Alert, AlertKind, CameraStatus, Evidence
 
 SCHEMA_VERSION = 1
-SCHEMAS = ("alert", "alarm", "status", "score", "availability")
+SCHEMAS = ("alert", "alarm", "status", "score", "availability", "verdict")
 
 Payload = dict[str, Any]
 
@@ -54,7 +54,7 @@ class Topics:
     def availability(self) -> str:
         return f"{self.base}/availability"
 
-    def camera(self, name: str, what: Literal["status", "alarm", "score", "alert"]) -> str:
+    def camera(self, name: str, what: Literal["status", "alarm", "score", "alert", "verdict"]) -> str:
         return f"{self.base}/cameras/{level(name)}/{what}"
 
 
@@ -193,6 +193,23 @@ def status_payload(site: str, camera: str, status: CameraStatus, reason: str | N
         "status": status.value,
         "reason": reason,
         "since": iso(since),
+    }
+
+
+def verdict_payload(
+    site: str, camera: str, *, alert_id: str, verdict: str, category: str | None, note: str, who: str, at_s: float
+) -> Payload:
+    """What an operator said of an alert; a later one of the same alert replaces it."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "site": site,
+        "camera": camera,
+        "alert_id": alert_id,
+        "verdict": verdict,
+        "category": category,
+        "note": note,
+        "who": who,
+        "judged_at": iso(at_s),
     }
 
 

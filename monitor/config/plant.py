@@ -280,7 +280,7 @@ class Http(Settings):
     """0: the system chooses a free one."""
 
 
-PASSWORD_HASH = r"scrypt:[0-9A-Za-z+/=]{16,64}:[0-9A-Za-z+/=]{40,128}"
+PASSWORD_HASH = r"scrypt:[0-9A-Za-z+/=]{16,64}:[0-9A-Za-z+/=]{40,128}"  # noqa: S105 - its form
 """Salt and hash in base 64; ``python -m monitor.console.password`` makes one."""
 
 

@@ -29,9 +29,11 @@ from monitor.ingest.wire import (
     EvidenceRequest,
     EvidenceResult,
     Free,
+    Glanced,
     Gone,
     Health,
     Hello,
+    Look,
     Ready,
     Remove,
     Report,
@@ -86,8 +88,8 @@ class ReaderPool:
     ``recorder_s``: how many seconds of packets evidence may reach back before the request (bag, delay and
     pre-roll); the post-roll is added here. ``live`` False reads files once, as fast as they are taken:
     nothing is dropped, a few at a time, and a segment marked ``last`` closes each. ``on_change(camera)`` is
-    called when a camera's link or picture fault changed, ``on_evidence(result)`` once for each request; both
-    from a receiving thread.
+    called when a camera's link or picture fault changed, ``on_evidence(result)`` once for each request,
+    ``on_picture(camera, jpeg, captured_wall_s)`` after a ``look``; all from a receiving thread.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class ReaderPool:
         live: bool = True,
     ) -> None:
         self.on_evidence: Callable[[EvidenceResult], None] = lambda _: None
+        self.on_picture: Callable[[str, bytes, float], None] = lambda *_: None
         self.on_change: Callable[[str], None] = lambda _: None
         self._live = live
         self._slots_per_camera = ingest.slots_per_camera
@@ -198,6 +201,13 @@ class ReaderPool:
                 process.send(Save(camera.placed.life, request))
                 return
         self._no_evidence(request, "no evidence: the camera is not being read")
+
+    def look(self, camera: str) -> None:
+        """Asks for a small picture of what the camera shows; it comes by ``on_picture``, or never."""
+        with self._changed:
+            known = self._cameras.get(camera)
+            if known is not None and known.process is not None and known.placed is not None and not known.process.over:
+                known.process.send(Look(known.placed.life))
 
     # -- lifetime
     # -------------------------------------------------------------------------------------------------
@@ -337,6 +347,11 @@ class ReaderPool:
                 with self._changed:
                     self._pending.pop(result.token, None)
                 self.on_evidence(result)
+            case Glanced(life, jpeg, captured_wall_s):
+                with self._changed:
+                    known = self._camera_of(process, life)
+                if known is not None:
+                    self.on_picture(known[0].settings.name, jpeg, captured_wall_s)
             case Beat():
                 pass
 

@@ -7,13 +7,16 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 
+import av.error
 from av.packet import Packet
 
 from monitor.flow import FRAMES_PER_SEGMENT, Preprocessing
 from monitor.ingest.camera import Decoded, ReaderSettings, Stream, open_stream
 from monitor.ingest.cutter import Cut, Cutter, Slot
 from monitor.ingest.fault import StreamFault
+from monitor.ingest.glance import Glance
 from monitor.ingest.memory import Doing
 from monitor.ingest.recorder import Recorder
 from monitor.ingest.segment import Resume
@@ -52,7 +55,7 @@ class Reader:
 
     ``take_slot`` as in Cutter; ``deliver`` gets each segment (a file's end as None); ``mark`` is told what
     the thread is doing; ``changed`` is called when the link's state changed. ``live`` False reads a file
-    once, as fast as it can.
+    once, as fast as it can. ``show`` gets a JPEG and its capture time for each ``look``.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Reader:
         resume: Resume | None = None,
         opener: Callable[[ReaderSettings], Stream] = open_stream,
         chance: Callable[[], float] = random.random,
+        show: Callable[[bytes, float], None] = lambda _jpeg, _captured_wall_s: None,
     ) -> None:
         self.settings = settings
         self.recorder = recorder
@@ -79,6 +83,9 @@ class Reader:
         self._mark = mark
         self._open = opener
         self._chance = chance
+        self._show = show
+        self._glance = Glance(settings.private)
+        self._looked_for = False
         self._stop = threading.Event()
         self._link: Link = "connecting"
         self._fault: str | None = None
@@ -95,6 +102,10 @@ class Reader:
 
     def stop(self) -> None:
         self._stop.set()
+
+    def look(self) -> None:
+        """``show`` gets the next frame that is well; from any thread."""
+        self._looked_for = True
 
     @property
     def stopped(self) -> bool:
@@ -195,6 +206,10 @@ class Reader:
             self._reconnects += self._was_up
             self._was_up = True
             self._set_link("up", None)
+        if self._looked_for and decoded.fault is None:
+            self._looked_for = False
+            with suppress(av.error.FFmpegError, ValueError):  # then there is no picture, and the scores go on
+                self._show(self._glance.jpeg(decoded.frame), captured_wall_s)
         for cut in self.cutter.push(decoded, captured_s, captured_wall_s):
             self._hand_over(cut)
 

@@ -155,11 +155,18 @@ class Save:
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """Somebody wants to see this camera: the next frame that is well, as a small JPEG."""
+
+    life: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """End all readers, finish the evidence that is being written, and end."""
 
 
-Order = Hello | Add | Remove | Free | Save | Stop
+Order = Hello | Add | Remove | Free | Save | Look | Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +198,15 @@ class Saved:
 
 
 @dataclass(frozen=True, slots=True)
+class Glanced:
+    life: int
+    jpeg: bytes
+    captured_wall_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Beat:
     """The process lives, though nothing happens."""
 
 
-Report = Ready | Health | Gone | Saved | Beat
+Report = Ready | Health | Gone | Saved | Glanced | Beat

@@ -33,9 +33,11 @@ from monitor.ingest.wire import (
     CameraHealth,
     EvidenceResult,
     Free,
+    Glanced,
     Gone,
     Health,
     Hello,
+    Look,
     Order,
     Ready,
     Remove,
@@ -76,6 +78,7 @@ class Life:
             mark=lambda doing: memory.mark(order.mark, doing),
             recorder=recorder,
             resume=order.resume,
+            show=lambda jpeg, captured_wall_s: send(Glanced(order.life, jpeg, captured_wall_s)),
         )
         self.thread = threading.Thread(target=self._run, name=f"camera {order.settings.name}", daemon=True)
 
@@ -189,6 +192,8 @@ class Worker:
                 self._lives[life].free(slot)
             case Remove(life) if life in self._lives:
                 self._lives.pop(life).stop()
+            case Look(life) if life in self._lives:
+                self._lives[life].reader.look()
             case Save(life, request) if life in self._lives:
                 reader = self._lives[life].reader
                 self._saver.ask(request, reader.recorder, reader.settings.private)

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import HTMLResponse, PlainTextResponse
+from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
+from starlette.types import ASGIApp
 
 from monitor.observe.health import Check
 from monitor.observe.metrics import Metrics, compress
@@ -39,17 +40,19 @@ def app(
     readiness: Callable[[], Iterable[Check]],
     *,
     title: str = "vad-monitor",
+    console: ASGIApp | None = None,
 ) -> FastAPI:
     """``liveness`` is asked on the event loop and must not block; ``readiness`` is asked on a thread and may
     look at disks. All checks ok: 200 and ``ok``; else, or where there are none at all, 503 and ``no``.
+    ``console`` answers below ``/console/``, and ``/`` leads there.
     """
     # The documentation pages of FastAPI load their scripts from a CDN: none of them.
     made = FastAPI(title=title, docs_url=None, redoc_url=None, openapi_url=None)
     page = _index(title)
 
     @made.api_route("/", methods=["GET", "HEAD"])
-    async def index() -> HTMLResponse:
-        return HTMLResponse(page)
+    async def index() -> Response:
+        return HTMLResponse(page) if console is None else RedirectResponse("console/", 307)
 
     # A plain function: FastAPI runs it on a thread, and the event loop turns while 1,000 cameras are written.
     @made.api_route("/metrics", methods=["GET", "HEAD"])
@@ -69,6 +72,8 @@ def app(
     def readyz(request: Request) -> Response:
         return _answer(readiness(), verbose="verbose" in request.query_params)
 
+    if console is not None:
+        made.mount("/console", console)
     return made
 
 

@@ -1,0 +1,125 @@
+"""Who may look, who may act: passwords and tokens against their hashes, sessions, and patience with guessers.
+
+Nothing here is ever logged or stored but hashes. scrypt costs a guesser what it costs us: 16 MB and some 50 ms, one
+at a time, and after five wrong passwords a name has to wait.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from monitor.config import ConsoleUser
+
+Role = Literal["viewer", "operator"]
+SESSION_S = 12 * 3600.0
+"""A shift; then one logs in again."""
+MOST_SESSIONS = 1000
+MOST_FAILURES = 5
+FORGIVE_S = 60.0
+_N, _R, _P = 16_384, 8, 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """Who asks. ``by_cookie``: a browser sends it by itself, so that foreign pages could use it."""
+
+    name: str
+    role: Role
+    by_cookie: bool = False
+
+
+EVERYBODY = Person(name="operator", role="operator", by_cookie=True)
+"""Without users: whoever is on this machine. Foreign pages reach it too, like a cookie."""
+
+
+def hash_password(password: str, salt: bytes | None = None) -> str:
+    """``scrypt:<salt>:<hash>``, what plant.yaml keeps."""
+    salt = salt or secrets.token_bytes(16)
+    made = hashlib.scrypt(password.encode(), salt=salt, n=_N, r=_R, p=_P, dklen=32)
+    return f"scrypt:{base64.b64encode(salt).decode()}:{base64.b64encode(made).decode()}"
+
+
+def hash_token(token: str) -> str:
+    """A token is 32 random bytes: nobody guesses it from its hash, however fast that is."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def fits(password: str, kept: str) -> bool:
+    try:
+        salt = base64.b64decode(kept.split(":")[1], validate=True)
+    except (ValueError, IndexError):
+        return False
+    return hmac.compare_digest(hash_password(password, salt), kept)
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    person: Person
+    until_s: float
+
+
+class Access:
+    """``users`` empty: everybody who reaches the service is an operator."""
+
+    def __init__(self, users: Mapping[str, ConsoleUser], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._users = users
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._sessions: dict[str, _Session] = {}
+        self._failures: dict[str, list[float]] = {}
+        self._nobody = hash_password(secrets.token_hex(8))
+        self._tokens = {
+            user.token_sha256.get_secret_value(): Person(name=name, role=user.role)
+            for name, user in users.items()
+            if user.token_sha256 is not None
+        }
+
+    @property
+    def is_open(self) -> bool:
+        return not self._users
+
+    def by_token(self, token: str) -> Person | None:
+        return self._tokens.get(hash_token(token))
+
+    def by_session(self, key: str) -> Person | None:
+        session = self._sessions.get(hash_token(key))
+        return None if session is None or session.until_s <= self._clock() else session.person
+
+    def must_wait_s(self, name: str) -> float:
+        """How long this name is not tried any more, after too many wrong passwords."""
+        with self._lock:
+            now_s = self._clock()
+            recent = [at_s for at_s in self._failures.get(name, ()) if now_s - at_s < FORGIVE_S]
+            return max(recent[-MOST_FAILURES] + FORGIVE_S - now_s, 0.0) if len(recent) >= MOST_FAILURES else 0.0
+
+    def log_in(self, name: str, password: str) -> tuple[str, Person] | None:
+        """The key of a new session. Takes as long for a name that nobody has. Blocks: on a thread."""
+        user = self._users.get(name)
+        kept = None if user is None else user.password_hash
+        with self._lock:  # one at a time
+            right = fits(password, self._nobody if kept is None else kept.get_secret_value())
+            if user is None or kept is None or not right:
+                known = name if user is not None else ""  # made-up names share one count, and no memory
+                self._failures[known] = [*self._failures.get(known, ())[-MOST_FAILURES:], self._clock()]
+                return None
+            self._failures.pop(name, None)
+            person = Person(name=name, role=user.role, by_cookie=True)
+            key = secrets.token_urlsafe(32)
+            now_s = self._clock()
+            self._sessions = {k: session for k, session in self._sessions.items() if session.until_s > now_s}
+            while len(self._sessions) >= MOST_SESSIONS:
+                del self._sessions[next(iter(self._sessions))]
+            self._sessions[hash_token(key)] = _Session(person, now_s + SESSION_S)
+            return key, person
+
+    def log_out(self, key: str) -> None:
+        with self._lock:
+            self._sessions.pop(hash_token(key), None)

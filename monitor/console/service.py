@@ -1,0 +1,233 @@
+"""The console as the monitor has it: mounted beside /metrics, fed from the event loop, asked by viewers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from monitor import __version__
+from monitor.config import Plant
+from monitor.console import api, history, reading
+from monitor.console.access import Access
+from monitor.console.evidence import find
+from monitor.console.guard import Guard
+from monitor.console.history import AlertRow, History, ScoreRow, StatusRow
+from monitor.console.wall import CameraNow, Wall
+from monitor.flow import BagScore
+
+PICTURE_S = 1.0
+"""A camera is asked for a new picture at most this often, however many look."""
+PICTURE_WAIT_S = 1.5
+PICTURE_OLD_S = 6.0
+"""An older one is waited for before it is shown again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """A verdict on its way to MQTT."""
+
+    alert_id: str
+    camera: str
+    verdict: str
+    category: str | None
+    note: str
+    who: str
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """What only the monitor can do. ``detail``: facts and effective settings of a camera, without secrets."""
+
+    tell_verdict: Callable[[Judged], Awaitable[None]]
+    detail: Callable[[str], tuple[dict[str, Any], dict[str, Any]]]
+    ask_picture: Callable[[str], None]
+
+
+@dataclass(slots=True)
+class _Picture:
+    jpeg: bytes = b""
+    captured_s: float = 0.0
+    asked_s: float = float("-inf")
+    """On the monotonic clock."""
+
+
+class Console:
+    """``asgi`` answers from the start; ``open`` begins the history; ``close`` sends the viewers away."""
+
+    def __init__(self, plant: Plant, outside: Outside, *, wall: Callable[[], float] = time.time) -> None:
+        self.site, self.version = plant.site, __version__
+        self.pictures = plant.console.pictures
+        self.post_roll_s = plant.evidence.post_roll_s
+        self.folder = plant.evidence.folder.absolute()
+        self.outside = outside
+        self.access = Access(plant.console.users)
+        self.wall = Wall(plant.site)
+        self.clock = wall
+        self._settings = plant.console
+        self._path = plant.state_folder.absolute() / "history.sqlite"
+        self.history: History | None = None
+        self._shelves: dict[str, dict[str, Any]] = {}
+        self._acknowledged: set[str] = set()
+        self._pictures: dict[str, _Picture] = {}
+        self._picture_came = asyncio.Event()
+        self.asgi: ASGIApp = Guard(api.build(self), self.access)
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    # -- its life ---------------------------------------------------------------------------------------------------
+
+    def open(self, stack: ExitStack, *, dry: bool = False) -> None:
+        """Blocks on the disk. ``dry``: the history goes when the monitor does."""
+        if dry:
+            self._path = (
+                Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vad-console-"))) / "history.sqlite"
+            )
+        kept = History(self._path, keep_days=self._settings.keep_days, keep_mb=self._settings.keep_mb, wall=self.clock)
+        self.history = stack.enter_context(kept)
+        kept.act(history.mark_stopped("the monitor was not running"))
+        try:
+            self._shelves = reading.shelves(self._path, self.clock())
+        except sqlite3.Error:
+            self._shelves = {}
+
+    def close(self) -> None:
+        """On the event loop, before the monitor drains."""
+        self.wall.close()
+        if self.history is not None:
+            now_s = self.clock()
+            stopped = (StatusRow(camera=n, at_s=now_s, status="stopped", reason="") for n in self.wall.names)
+            self.history.put(stopped)
+
+    # -- what the monitor tells, on the event loop ------------------------------------------------------------------
+
+    def scored(self, bags: Sequence[BagScore]) -> None:
+        rows: list[ScoreRow] = []
+        for bag in bags:
+            points = []
+            for index in sorted(bag.published):
+                times = bag.times[index]
+                if times is None:
+                    continue
+                points.append((times.captured_wall_s, float(bag.scores_N[index])))
+                rows.append(
+                    ScoreRow(
+                        camera=bag.camera,
+                        at_s=times.captured_wall_s,
+                        score=float(bag.scores_N[index]),
+                        long_term=float(bag.long_term_N[index]),
+                        short_term=float(bag.short_term_N[index]),
+                    )
+                )
+            self.wall.scored(bag.camera, points, [round(float(weight), 4) for weight in bag.attention_N])
+        if self.history is not None:
+            self.history.put(rows)
+
+    def changed(self, rows: Iterable[StatusRow]) -> None:
+        if self.history is not None:
+            self.history.put(rows)
+
+    def alerted(self, payloads: Iterable[str]) -> None:
+        """Committed messages of alerts, as JSON."""
+        payloads = list(payloads)
+        if self.history is not None:
+            self.history.put(AlertRow(payload=payload) for payload in payloads)
+        for payload in payloads:
+            told = json.loads(payload)
+            news = {key: told[key] for key in ("alert_id", "camera", "kind", "peak_score", "reason")}
+            self.wall.tell("alert", news | {"evidence": told["evidence"]["state"]})
+
+    def look(self, cameras: Iterable[CameraNow]) -> None:
+        """Once a second."""
+        cameras, now_s = list(cameras), self.clock()
+        self._shelves = {name: shelf for name, shelf in self._shelves.items() if shelf["until_s"] > now_s}
+        more: dict[str, Mapping[str, Any]] = {
+            camera.name: {
+                "shelf": self._shelves.get(camera.name),
+                "acknowledged": camera.alert_id in self._acknowledged,
+            }
+            for camera in cameras
+        }
+        self._acknowledged &= {camera.alert_id for camera in cameras if camera.alert_id is not None}
+        self.wall.look(cameras, more)
+
+    def picture_came(self, camera: str, jpeg: bytes, captured_wall_s: float) -> None:
+        known = self._pictures.setdefault(camera, _Picture())
+        known.jpeg, known.captured_s = jpeg, captured_wall_s
+        came, self._picture_came = self._picture_came, asyncio.Event()
+        came.set()
+
+    # -- what viewers do --------------------------------------------------------------------------------------------
+
+    async def picture(self, camera: str) -> tuple[bytes, float] | None:
+        """The newest picture and when it was captured; None: there is none to be had."""
+        known = self._pictures.setdefault(camera, _Picture())
+        now_s = time.monotonic()
+        if now_s - known.asked_s >= PICTURE_S:
+            known.asked_s = now_s
+            self.outside.ask_picture(camera)
+        until_s = now_s + PICTURE_WAIT_S
+        while self.clock() - known.captured_s > PICTURE_OLD_S and time.monotonic() < until_s:
+            came = self._picture_came
+            try:
+                await asyncio.wait_for(came.wait(), until_s - time.monotonic())
+            except TimeoutError:
+                break
+        fresh = self.clock() - known.captured_s <= 10 * PICTURE_OLD_S
+        return (known.jpeg, known.captured_s) if known.jpeg and fresh else None
+
+    async def judge(self, alert_id: str, *, verdict: str, category: str | None, note: str, who: str) -> bool:
+        at_s = self.clock()
+        call = history.add_verdict(alert_id, at_s=at_s, verdict=verdict, category=category, note=note, who=who)
+        if not await self._act(call):
+            return False
+        found = await asyncio.to_thread(reading.alert, self._path, alert_id)
+        if found is not None:
+            judged = Judged(
+                alert_id=alert_id,
+                camera=found["camera"],
+                verdict=verdict,
+                category=category,
+                note=note,
+                who=who,
+                at_s=at_s,
+            )
+            await self.outside.tell_verdict(judged)
+            self._acknowledged.add(alert_id)
+            self.wall.tell("verdict", {"alert_id": alert_id, "camera": found["camera"], "verdict": verdict, "who": who})
+        return True
+
+    async def acknowledge(self, alert_id: str, *, who: str) -> bool:
+        done = await self._act(history.add_acknowledgement(alert_id, at_s=self.clock(), who=who))
+        if done:
+            self._acknowledged.add(alert_id)
+        return done
+
+    async def shelve(self, camera: str, *, seconds: int, reason: str, who: str) -> None:
+        at_s = self.clock()
+        await self._act(history.add_shelf(camera, at_s=at_s, until_s=at_s + seconds, reason=reason, who=who))
+        self._shelves.pop(camera, None)
+        if seconds:
+            self._shelves[camera] = {"at_s": at_s, "until_s": at_s + seconds, "reason": reason, "who": who}
+
+    async def _act(self, call: history.Act) -> bool:
+        if self.history is None:
+            raise history.HistoryError("the monitor is still starting")
+        return bool(await asyncio.wrap_future(self.history.act(call)))
+
+    def evidence(self, alert_id: str, what: str) -> Path | None:
+        """Blocks on the disk."""
+        link = reading.evidence_link(self._path, alert_id, what)
+        return None if link is None else find(self.folder, link)
