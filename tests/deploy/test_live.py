@@ -77,7 +77,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningM
                 )
                 return all(prometheus.query(one) for one in asked)
 
-            eventually(there, 120, "a scraped plant")
+            eventually(there, 180, "a scraped plant")
             yield monitor, prometheus
 
 
