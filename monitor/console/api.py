@@ -136,12 +136,15 @@ def _now(console: Console) -> APIRouter:
             200: {"content": {"text/event-stream": {}}, "description": "wall, then change after change; beats."}
         },
     )
-    async def live(request: Request) -> Response:
+    async def live(
+        request: Request,
+        last: Annotated[str | None, Query(max_length=64, description="the id of the last event that was heard")] = None,
+    ) -> Response:
         """Server-sent events. `wall`: everything, as of /cameras. `change`: `cameras` (only the keys that changed;
-        `points` are new ones), `removed`, `news`. With `Last-Event-ID` only what was missed."""
+        `points` are new ones), `removed`, `news`. With `Last-Event-ID` or `last` only what was missed."""
         if console.wall.viewers >= MOST_VIEWERS or console.wall.closed:
             raise HTTPException(503, "too many viewers, or the monitor is ending")
-        events = console.wall.follow(request.headers.get("last-event-id"))
+        events = console.wall.follow(request.headers.get("last-event-id") or last)
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 

@@ -1,0 +1,46 @@
+// Everything the page asks of the monitor. A failure is an Error whose message is a sentence for a person.
+
+import { t } from "./text.js";
+
+const BASE = "api/v1/";
+export class Refused extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+async function ask(method, path, body) {
+  const headers = { "X-VAD-Console": "1" };
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  let answer;
+  try {
+    answer = await fetch(BASE + path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+  } catch {
+    throw new Refused(0, t("no_answer"));
+  }
+  const said = await answer.json().catch(() => ({}));
+  if (!answer.ok) {
+    if (answer.status === 401 && !path.startsWith("session")) document.dispatchEvent(new Event("logged-out"));
+    throw new Refused(answer.status, said.detail || t("refused", { status: answer.status }));
+  }
+  return said;
+}
+
+export const get = (path) => ask("GET", path);
+export const post = (path, body) => ask("POST", path, body ?? {});
+export const remove = (path) => ask("DELETE", path);
+export const camera = (name) => `cameras/${encodeURIComponent(name)}`;
+export const alert = (id) => `alerts/${encodeURIComponent(id)}`;
+export const address = (path) => BASE + path;
+
+/** {url, capturedS} of a new picture, or null. Whoever takes the url revokes it. */
+export async function picture(name) {
+  try {
+    const answer = await fetch(`${BASE}${camera(name)}/picture`);
+    if (!answer.ok) return null;
+    return { url: URL.createObjectURL(await answer.blob()), capturedS: Number(answer.headers.get("x-captured-s")) };
+  } catch {
+    return null;
+  }
+}
