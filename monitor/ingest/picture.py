@@ -29,7 +29,7 @@ class Scaler:
     def draw(self, frame: VideoFrame, picture: Pictures) -> None:
         """Writes the analysed picture of ``frame`` into ``picture``, (H, W, 3) uint8 RGB, contiguous."""
         height_px, width_px, _ = picture.shape
-        scaled_px = self._scaled_size(frame.width, frame.height)
+        scaled_px = size_before_crop(self._preprocessing, frame.width, frame.height)
         scaled = self._reformatter.reformat(
             frame,
             width=scaled_px[0],
@@ -44,15 +44,15 @@ class Scaler:
         if self._ignore:
             paint(picture, self._ignore, whole_px=scaled_px, offset_px=(left, top))
 
-    def _scaled_size(self, width_px: int, height_px: int) -> tuple[int, int]:
-        """(width, height) of the whole picture before the crop."""
-        wanted = self._preprocessing
-        if wanted.fit == "stretch":
-            return wanted.width_px, wanted.height_px
-        short_px = wanted.short_side_px or min(wanted.width_px, wanted.height_px)
-        if width_px < height_px:
-            return short_px, max(math.floor(height_px / width_px * short_px), wanted.height_px)
-        return max(math.floor(width_px / height_px * short_px), wanted.width_px), short_px
+
+def size_before_crop(preprocessing: Preprocessing, width_px: int, height_px: int) -> tuple[int, int]:
+    """(width, height) to which the whole picture is scaled before its centre is cut out."""
+    if preprocessing.fit == "stretch":
+        return preprocessing.width_px, preprocessing.height_px
+    short_px = preprocessing.short_side_px or min(preprocessing.width_px, preprocessing.height_px)
+    if width_px < height_px:
+        return short_px, max(math.floor(height_px / width_px * short_px), preprocessing.height_px)
+    return max(math.floor(width_px / height_px * short_px), preprocessing.width_px), short_px
 
 
 def rgb_view(frame: VideoFrame) -> Pictures:
