@@ -95,7 +95,7 @@ def _experiment_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     reproduce.add_argument(
         "--resident", choices=("float32", "float16"), default="float32", help="features on the device"
     )
-    reproduce.add_argument("--share", type=float, default=1.0, help="of the published steps, to try things out")
+    reproduce.add_argument("--trial", type=int, metavar="STEPS", help="so few steps, to see that everything is there")
     reproduce.add_argument("--part", action="store_true", help="the data sets are parts of the published ones")
     reproduce.add_argument("--backbones", default="effnet_lite0", help="local: by comma (%(default)s)")
     reproduce.add_argument("--all-detectors", action="store_true", help="local: partners too, not the core alone")
@@ -233,7 +233,7 @@ def _reproduce(asked: argparse.Namespace) -> None:
             device=asked.device,
             precision=asked.precision,
             resident=asked.resident,
-            share=asked.share,
+            trial=asked.trial,
             whole=not asked.part,
             told=_note,
         )

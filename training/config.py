@@ -56,7 +56,7 @@ class ExperimentSettings(Settings):
     source: Path
     """Its folder: lists, annotation, ``frame_truth.npz``."""
     features: Path | None = None
-    """Where its features lie, in any published layout; left out: ``source``."""
+    """Where its features lie, in any published layout; left out: ``features`` in ``source``, or ``source`` itself."""
     layout: Literal["auto", "rtfm", "wu", "npz"] = "auto"
     audio: bool = False
     """Whether VGGish features are joined on."""
@@ -137,14 +137,18 @@ class ExperimentSettings(Settings):
             device=self.device,
         )
 
+    @property
+    def feature_folder(self) -> Path:
+        return self.features or feature_folder(self.source)
+
     def material(self) -> Material:
         """Catalogue, features and frame truth. Raises a sentence about what is missing, and who has it."""
         videos = datasets.read(self.data, self.source, whole=self.whole)
         features = feature_files.load(
-            self.features or self.source,
+            self.feature_folder,
             videos,
             self.layout,
-            audio=(self.features or self.source) if self.audio else None,
+            audio=self.feature_folder if self.audio else None,
             keep=self.out / "features",
         )
         tested = tuple(video for video in videos if video.split == "test")
@@ -158,6 +162,11 @@ class ExperimentSettings(Settings):
             sound=self.audio,
             fps=self.fps,
         )
+
+
+def feature_folder(source: Path) -> Path:
+    """``features`` in a data set's folder, where it is there: else they lie among the lists."""
+    return source / "features" if (source / "features").is_dir() else source
 
 
 def load(path: Path) -> ExperimentSettings:

@@ -82,13 +82,13 @@ def of_experiment(
     terms: str,
     command: str,
 ) -> Card:
-    """A detector or ensemble of an experiment as an artefact; its features must be ours: the monitor has to make them.
+    """A detector or ensemble of an experiment as an artefact; its features must be ours: the monitor makes them.
 
     Thresholds: one normal test video in ten reaches ``raise_at``, a normal segment in four is above ``clear_at``.
 
     Raises:
-    """A detector or ensemble of an experiment as an artefact; its features must be ours: the monitor makes them.
-            not there.
+        ExportError: features that no backbone of the monitor makes, a name that the file does not have, or runs that
+            are not there.
     """
     plan, material = settings.plan(), settings.material()
     parts = plan.ensembles.get(name, {name: 1.0})
@@ -98,10 +98,10 @@ def of_experiment(
         raise ExportError(f"'{name}' is no detector or ensemble of this experiment; known are {known}")
     if settings.audio:
         raise ExportError("the monitor has no sound: an experiment with sound cannot be exported")
-    made_by = features.extraction_of(settings.features or settings.source)
+    made_by = features.extraction_of(settings.feature_folder)
     if made_by is None:
         raise ExportError(
-            f"{settings.features or settings.source} has no extraction.json: which backbone made these features is not "
+            f"{settings.feature_folder} has no extraction.json: which backbone made these features is not "
             "known, so the monitor cannot make them; extract them with vad-train extract"
         )
     detectors: dict[str, Detector] = {}

@@ -1,7 +1,7 @@
 """``vad-train reproduce local``: what real clips and real features say, every table, by one resumable command.
 
-Tables: held-out cameras (industrial and fights), transfer, joined streams, Ped2's weak split, PETS 2009. What is chosen is
-chosen on inner folds; what stands in a table was judged on cameras that nothing saw.
+Tables: held-out cameras (industrial and fights), transfer, joined streams, Ped2's weak split, PETS 2009. What is chosen
+is chosen on inner folds; what stands in a table was judged on cameras that nothing saw.
 """
 
 from __future__ import annotations

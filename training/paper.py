@@ -19,6 +19,7 @@ import numpy as np
 
 from training import datasets, experiment, figures, measure, truth
 from training import features as feature_files
+from training.config import feature_folder
 from training.experiment import ExperimentError, Material, Plan, Protocol, Result
 from training.fit import Precision
 from training.train import DetectorRecipe
@@ -120,8 +121,8 @@ class Settings:
     device: str = "cpu"
     precision: Precision = "float32"
     resident: Any = "float32"
-    share: float = 1.0
-    """Of the published steps: below 1 to try things out, and every table says so."""
+    trial: int | None = None
+    """So many steps with batches of 2 and 2 videos, to see that all is there; every table says that it is no result."""
     whole: bool = True
     """The published number of videos must be there."""
     rounds: int = 1000
@@ -136,7 +137,8 @@ def material(settings: Settings, column: str) -> Material:
     page = datasets.of(name)
     videos = datasets.read(name, folder, whole=settings.whole)
     kept = settings.results / "features" / _folder(column)
-    found = feature_files.load(folder, videos, audio=folder if audio else None, keep=kept)
+    lie = feature_folder(folder)
+    found = feature_files.load(lie, videos, audio=lie if audio else None, keep=kept)
     tested = tuple(video for video in videos if video.split == "test")
     return Material(
         name=column,
@@ -154,7 +156,7 @@ def plan(settings: Settings, names: Sequence[str], lengths: Sequence[int] = (32,
     """Detectors and ensembles by name, with the detectors that the ensembles are made of."""
     needed = {detector for name in names for detector in ENSEMBLES.get(name, {name: 1.0})}
     return Plan(
-        detectors={name: _shortened(DETECTORS[name], settings.share) for name in DETECTORS if name in needed},
+        detectors={name: _shortened(DETECTORS[name], settings.trial) for name in DETECTORS if name in needed},
         ensembles={name: ENSEMBLES[name] for name in names if name in ENSEMBLES},
         seeds=settings.seeds,
         lengths=lengths,
@@ -165,13 +167,15 @@ def plan(settings: Settings, names: Sequence[str], lengths: Sequence[int] = (32,
     )
 
 
-def _shortened(recipe: DetectorRecipe, share: float) -> DetectorRecipe:
-    if share == 1.0:
+def _shortened(recipe: DetectorRecipe, trial: int | None) -> DetectorRecipe:
+    if trial is None:
         return recipe
-    full = recipe.schedule_of()
-    steps = max(2, round(full.steps * share))
-    every = max(1, min(full.evaluate_every, steps // 2))
-    return replace(recipe, schedule={**recipe.schedule, "steps": steps, "evaluate_every": every})
+    short = {"steps": trial, "evaluate_every": max(1, trial // 2), "half_batch": 2}
+    return replace(recipe, schedule={**recipe.schedule, **short})
+
+
+def _stamp(settings: Settings) -> str:
+    return "" if settings.trial is None else f" **{settings.trial} steps: a trial, not a result.**"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +209,7 @@ def _folder(column: str) -> str:
 
 def _table(settings: Settings, title: str, parts: Mapping[str, Sequence[Row]], *, literature: bool = False) -> str:
     """Markdown: for each data set, the published number and ours under each protocol, mean ± sd over seeds."""
-    stamp = "" if settings.share == 1.0 else f" **{settings.share:g} of the published steps: a trial, not a result.**"
+    stamp = _stamp(settings)
     lines = [f"**{title}** {len(settings.seeds)} seeds, mean ± sd; [95 % over test videos].{stamp}", ""]
     protocols = list(settings.protocols)
     lines += [
@@ -354,7 +358,7 @@ def figure7(settings: Settings) -> str:
 
 
 def _figure(settings: Settings, title: str, to: Path, lines: Sequence[str]) -> str:
-    stamp = "" if settings.share == 1.0 else f" **{settings.share:g} of the published steps: a trial, not a result.**"
+    stamp = _stamp(settings)
     return "\n".join([f"**{title}.**{stamp} {to}", "", *lines])
 
 
