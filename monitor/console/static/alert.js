@@ -21,7 +21,7 @@ export function alert(view, state, id) {
   const said = h("p", { class: "said", "aria-live": "polite" });
   const facts = h("dl", { class: "facts" });
   const earlier = h("div");
-  const media = h("div", { class: "media" });
+  const media = h("div", { class: "media" }), proof = h("div", { class: "evidence" });
   const chart = h("canvas", { class: "curve", role: "img", "aria-label": t("score_curve") });
   const title = h("h1");
   const seen = h("button", { type: "button", onclick: acknowledge }, t("acknowledge"), h("kbd", {}, "a"));
@@ -44,7 +44,7 @@ export function alert(view, state, id) {
   function show() {
     if (!title.isConnected) {
       fill(view, h("div", { class: "alert-page" },
-        h("div", { class: "alert-main" }, title, media, h("div", { class: "curve-box" }, chart), legend()),
+        h("div", { class: "alert-main" }, title, media, h("div", { class: "curve-box" }, chart), legend(), proof),
         h("div", { class: "alert-side" }, verdicts, h("div", { class: "fields" },
           h("label", { for: "category" }, t("category")), category, h("label", { for: "note" }, t("note")), note), said,
           tools, facts, earlier)));
@@ -85,7 +85,7 @@ export function alert(view, state, id) {
     const kind = JSON.stringify([found.evidence.state, found.evidence.clip, found.evidence.snapshot, found.evidence.note]);
     if (kind === shown) return;
     shown = kind;
-    const parts = [];
+    const parts = [], more = [];
     video = null;
     if (found.evidence.clip) {
       video = h("video", { src: api.address(`${api.alert(id)}/clip`), controls: true, autoplay: true, muted: true, playsinline: true, loop: true,
@@ -96,10 +96,11 @@ export function alert(view, state, id) {
       parts.push(video);
     } else parts.push(h("p", { class: "empty" }, found.evidence.state === "pending" ? t("evidence_pending") : t("evidence_none")));
     if (found.evidence.snapshot)
-      parts.push(h("a", { class: "snapshot", href: api.address(`${api.alert(id)}/snapshot`), target: "_blank", rel: "noopener" },
+      more.push(h("a", { class: "snapshot", href: api.address(`${api.alert(id)}/snapshot`), target: "_blank", rel: "noopener" },
         h("img", { src: api.address(`${api.alert(id)}/snapshot`), alt: t("snapshot") }), h("span", {}, t("snapshot"))));
-    if (found.evidence.note) parts.push(h("p", { class: "note" }, found.evidence.note));
+    if (found.evidence.note) more.push(h("p", { class: "note" }, found.evidence.note));
     fill(media, parts);
+    fill(proof, more);
   }
 
   const length = () => (video && Number.isFinite(video.duration) ? video.duration : 0);

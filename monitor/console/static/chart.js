@@ -62,6 +62,7 @@ export function spark(canvas, points, raiseAt, most = 90) {
   pen.stroke();
 }
 
+const rem = () => parseFloat(getComputedStyle(document.documentElement).fontSize);
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800, 604800];
 
 /**
@@ -93,7 +94,7 @@ export class Curve {
   #timeAt(event) {
     if (!this.options) return null;
     const { left, width } = this.canvas.getBoundingClientRect(), o = this.options;
-    const share = (event.clientX - left - 34) / (width - 42);
+    const share = (event.clientX - left - 2.3 * rem()) / (width - 8 - 2.3 * rem());
     return share < 0 || share > 1 ? null : o.fromS + share * (o.toS - o.fromS);
   }
 
@@ -111,10 +112,10 @@ export class Curve {
     const place = this.options && sized(this.canvas);
     if (!place) return;
     const { pen, width, height } = place, o = this.options, c = paint();
-    const top = 12, bottom = height - 20, left = 34, right = width - 8;
+    const unit = rem(), top = 12, bottom = height - 1.4 * unit, left = 2.3 * unit, right = width - 8;
     const x = (s) => left + (s - o.fromS) / (o.toS - o.fromS) * (right - left);
     const y = (value) => bottom - value * (bottom - top);
-    pen.font = "11px system-ui, sans-serif";
+    pen.font = `${0.74 * unit}px system-ui, sans-serif`;
     pen.textBaseline = "middle";
     const inside = (s) => Math.min(Math.max(s, o.fromS), o.toS);
 
@@ -148,14 +149,14 @@ export class Curve {
       pen.fillStyle = c.text;
       pen.fillText(value.toFixed(2), left - 5, y(value));
     }
-    const step = STEPS.find((s) => (o.toS - o.fromS) / s <= (right - left) / 78) ?? STEPS.at(-1);
+    const step = STEPS.find((s) => (o.toS - o.fromS) / s <= (right - left) / (5.2 * unit)) ?? STEPS.at(-1);
     const zone = new Date(o.fromS * 1000).getTimezoneOffset() * 60;
     pen.textAlign = "center";
     for (let s = Math.ceil((o.fromS - zone) / step) * step + zone; s <= o.toS; s += step) {
       pen.strokeStyle = c.soft;
       pen.beginPath(); pen.moveTo(x(s), bottom); pen.lineTo(x(s), bottom + 4); pen.stroke();
       const text = step >= 86400 ? atDay(s) : step >= 60 ? atTime(s).slice(0, -3) : atTime(s);
-      if (x(s) > left + 16 && x(s) < right - 20) pen.fillText(text, x(s), bottom + 12);
+      if (x(s) > left + 1.2 * unit && x(s) < right - 1.4 * unit) pen.fillText(text, x(s), bottom + 0.8 * unit);
     }
     const level = (value, dash) => {
       if (value === null || value === undefined) return;
@@ -181,7 +182,7 @@ export class Curve {
     };
     if (o.points.some((p) => p.highest > p.lowest)) {
       pen.strokeStyle = c.band;
-      pen.lineWidth = Math.max(1, (right - left) / o.points.length);
+      pen.lineWidth = Math.max(1, (o.stepS ?? 0) / (o.toS - o.fromS) * (right - left));
       pen.beginPath();
       for (const p of o.points) { pen.moveTo(x(p.at_s), y(p.lowest)); pen.lineTo(x(p.at_s), y(p.highest)); }
       pen.stroke();

@@ -11,9 +11,11 @@ export async function speak(wanted) {
   words = await answer.json();
   document.documentElement.lang = language;
   const hours = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
-  clock = new Intl.DateTimeFormat(language, hours);
-  day = new Intl.DateTimeFormat(language, { month: "short", day: "numeric" });
-  full = new Intl.DateTimeFormat(language, { year: "numeric", month: "2-digit", day: "2-digit", ...hours });
+  // The region of the browser, where it speaks the language: 23/11/2026 or 11/23/2026.
+  const region = navigator.languages.find((one) => one.split("-")[0] === language) ?? language;
+  clock = new Intl.DateTimeFormat(region, hours);
+  day = new Intl.DateTimeFormat(region, { month: "short", day: "numeric" });
+  full = new Intl.DateTimeFormat(region, { year: "numeric", month: "2-digit", day: "2-digit", ...hours });
 }
 
 export function t(key, values) {
@@ -35,8 +37,8 @@ export const atShort = (s) =>
 export function lasting(seconds) {
   const s = Math.max(0, Math.round(seconds));
   if (s < 90) return t("s", { n: s });
-  if (s < 5400) return t("min", { n: Math.round(s / 60) });
-  if (s < 172800) return t("h", { n: (s / 3600).toFixed(s < 36000 ? 1 : 0) });
+  if (s < 3600) return t("min", { n: Math.round(s / 60) });
+  if (s < 172800) return t("h", { n: Number((s / 3600).toFixed(s < 36000 ? 1 : 0)) });
   return t("d", { n: Math.round(s / 86400) });
 }
 

@@ -48,6 +48,10 @@ class Tile {
       : camera.shelf ? `⏸ ${t("shelved_until", { at: atShort(camera.shelf.until_s) })}` : camera.would_raise ? `△ ${t("would_raise")}` : "";
     say(this.flag, flag);
     this.flag.hidden = !flag;
+    if (["lost", "disabled"].includes(camera.status)) {  // an old picture would look like a watched camera
+      this.picture.hidden = true;
+      say(this.none, t("no_picture"));
+    }
     say(this.reason, camera.shelf ? camera.shelf.reason : camera.status === "ok" ? "" : camera.reason);
     this.element.setAttribute("aria-label",
       `${this.name}: ${up ? `${t("raised")}, ` : ""}${named("status", camera.status)}, ${t("score")} ${score(last)}`);
