@@ -202,12 +202,11 @@ def log_mel(samples_S: Floats) -> Floats:
 
 @functools.cache
 def mel_matrix() -> npt.NDArray[np.float64]:
-    """(257, 64) triangles, linear in mel between the neighbours' peaks; the constant part counts for nothing."""
+    """(257, 64) triangles, linear in mel between the neighbours' peaks."""
     bins_B1 = _mel(np.linspace(0, RATE / 2, FFT // 2 + 1))[:, None]
     edges = np.linspace(_mel(LOWEST_HZ), _mel(HIGHEST_HZ), MELS + 2)
     low, peak, high = edges[:-2], edges[1:-1], edges[2:]
     matrix = np.maximum(0, np.minimum((bins_B1 - low) / (peak - low), (high - bins_B1) / (high - peak)))
-    matrix[0] = 0
     return cast("npt.NDArray[np.float64]", matrix)
 
 
