@@ -107,8 +107,8 @@ def camera(number: int, **more: Any) -> CameraNow:
 class Served:
     """The console on a loop and a port of its own. ``judged``: what would go to MQTT."""
 
-    def __init__(self, settings: Plant, picture: bytes | None = None) -> None:
-        self.settings = settings
+    def __init__(self, settings: Plant, picture: bytes | None = None, port: int = 0) -> None:
+        self.settings, self._port = settings, port
         self.judged: list[Judged] = []
         self.cameras: list[CameraNow] = [camera(n) for n in range(len(settings.cameras))]
         self.beating: Callable[[Served], None] = lambda _: None
@@ -140,7 +140,7 @@ class Served:
         self.console.open(self._stack)
         service = http.app(Metrics(lambda: []), lambda: WELL, lambda: WELL, console=self.console.asgi)
         self._end = asyncio.Event()
-        serving = asyncio.create_task(http.serve(service, "127.0.0.1", 0, self._ready.set_result))
+        serving = asyncio.create_task(http.serve(service, "127.0.0.1", self._port, self._ready.set_result))
         while not self._end.is_set():
             self.beating(self)
             self.console.look(self.cameras)
@@ -176,8 +176,8 @@ class Served:
 
 
 @contextlib.contextmanager
-def served(settings: Plant, picture: bytes | None = None) -> Iterator[Served]:
-    with Served(settings, picture) as one:
+def served(settings: Plant, picture: bytes | None = None, port: int = 0) -> Iterator[Served]:
+    with Served(settings, picture, port) as one:
         yield one
 
 
@@ -185,5 +185,8 @@ def waving(one: Served) -> None:
     """New scores for every camera; for ``beating``."""
     now_s = time.time()
     one.console.scored(
-        [bag(c.name, now_s, 0.2 + 0.15 * math.sin(now_s / 3 + n) + (0.6 if c.raised else 0)) for n, c in enumerate(one.cameras)]
+        [
+            bag(c.name, now_s, 0.2 + 0.15 * math.sin(now_s / 3 + n) + (0.6 if c.raised else 0))
+            for n, c in enumerate(one.cameras)
+        ]
     )

@@ -253,7 +253,17 @@ def test_evidence_outside_its_folder_is_not_served_even_if_an_alert_says_so(tmp_
     (folder / "here.jpg").write_bytes(b"ours")
     (folder / "plant.yaml").write_bytes(b"password: x")
     assert find(folder, "here.jpg") == folder / "here.jpg"
-    for link in ("../secret.jpg", "link.jpg", "out/secret.jpg", "/etc/passwd", "", "gone.jpg", "plant.yaml", "a\0.jpg", "."):
+    for link in (
+        "../secret.jpg",
+        "link.jpg",
+        "out/secret.jpg",
+        "/etc/passwd",
+        "",
+        "gone.jpg",
+        "plant.yaml",
+        "a\0.jpg",
+        ".",
+    ):
         assert find(folder, link) is None, link
 
 
@@ -286,7 +296,16 @@ def test_a_foreign_page_cannot_judge(web: httpx.Client, headers: dict[str, str])
 
 
 def test_with_users_nothing_is_told_before_logging_in(stranger: httpx.Client) -> None:
-    for path in ("cameras", "live", "alerts", "alerts/a1", "alerts/a1/clip", "shift?from=1&to=2", "catalogue.csv", "openapi.json"):
+    for path in (
+        "cameras",
+        "live",
+        "alerts",
+        "alerts/a1",
+        "alerts/a1/clip",
+        "shift?from=1&to=2",
+        "catalogue.csv",
+        "openapi.json",
+    ):
         assert stranger.get(f"{API}/{path}").status_code == 401, path
     assert stranger.post(f"{API}/alerts/a1/verdict", json={"verdict": "real"}, headers=OURS).status_code == 401
     me = stranger.get(f"{API}/session").json()
@@ -326,7 +345,10 @@ def test_a_token_works_in_the_header_and_never_in_the_address(stranger: httpx.Cl
 
 
 def test_guessing_is_slowed_down_and_never_echoed(tmp_path: Path) -> None:
-    with served(plant(tmp_path, 1, console={"users": USERS})) as one, httpx.Client(base_url=one.address, timeout=20) as web:
+    with (
+        served(plant(tmp_path, 1, console={"users": USERS})) as one,
+        httpx.Client(base_url=one.address, timeout=20) as web,
+    ):
         answers = [log_in(web, "ann", "guess-number-1234") for _ in range(6)]
         assert [answer.status_code for answer in answers] == [401] * 5 + [429]
         assert log_in(web, "ann", PASSWORD).status_code == 429, "the right one has to wait too"
@@ -400,7 +422,11 @@ def test_the_password_program_prints_a_hash_that_fits() -> None:
     from monitor.console.access import fits
 
     run = subprocess.run(
-        [sys.executable, "-m", "monitor.console.password"], input=f"{PASSWORD}\n", capture_output=True, text=True, check=True
+        [sys.executable, "-m", "monitor.console.password"],
+        input=f"{PASSWORD}\n",
+        capture_output=True,
+        text=True,
+        check=True,
     )
     kept = run.stdout.removeprefix("password_hash: ").strip()
     assert fits(PASSWORD, kept)
@@ -465,7 +491,11 @@ def test_the_api_keeps_to_its_own_description(everybody: Served) -> None:
             continue
 
         @hypothesis.settings(
-            max_examples=8, deadline=None, database=None, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck)
+            max_examples=8,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            suppress_health_check=list(hypothesis.HealthCheck),
         )
         @hypothesis.given(case=found.as_strategy())
         def holds(case: Any) -> None:

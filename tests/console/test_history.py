@@ -160,7 +160,9 @@ def test_the_newest_verdict_counts_and_the_former_stay(tmp_path: Path) -> None:
     with History(path) as kept:
         kept.put([AlertRow(payload=alert("a"))])
         for said in ("unsure", "false"):
-            kept.act(history.add_verdict("a", at_s=NOON, verdict=said, category="animal", note="cat", who="ann")).result(9)
+            kept.act(
+                history.add_verdict("a", at_s=NOON, verdict=said, category="animal", note="cat", who="ann")
+            ).result(9)
         nobody = history.add_verdict("nothing", at_s=NOON, verdict="real", category=None, note="", who="ann")
         assert kept.act(nobody).result(10) is False
         found = reading.alert(path, "a")
