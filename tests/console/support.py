@@ -138,7 +138,7 @@ class Served:
 
         self.console = Console(self.settings, Outside(tell_verdict=tell, detail=detail, ask_picture=ask))
         self.console.open(self._stack)
-        service = http.app(Metrics(lambda: []), lambda: WELL, lambda: WELL, console=self.console.asgi)
+        service = http.app(Metrics(list), lambda: WELL, lambda: WELL, console=self.console.asgi)
         self._end = asyncio.Event()
         serving = asyncio.create_task(http.serve(service, "127.0.0.1", self._port, self._ready.set_result))
         while not self._end.is_set():

@@ -17,7 +17,6 @@ import pytest
 from monitor.alerting.contract import schema, verdict_payload
 from monitor.config import ConfigError, Plant, load
 from monitor.console.access import hash_password, hash_token
-from monitor.console.history import AlertRow
 from monitor.flow import AlertKind, Evidence
 from tests.console.support import PLANTED, Served, alert, name_of, plant, served, waving
 from training import catalogue
@@ -435,7 +434,10 @@ def test_the_password_program_prints_a_hash_that_fits() -> None:
 
 
 def test_the_console_needs_neither_torch_nor_the_readers() -> None:
-    asked = "import sys, monitor.console.service as s; print([m for m in sys.modules if m.split('.')[0] in ('torch', 'av', 'cv2') or m.startswith('monitor.ingest')])"
+    asked = (
+        "import sys, monitor.console.service; print([m for m in sys.modules"
+        " if m.split('.')[0] in ('torch', 'av', 'cv2') or m.startswith('monitor.ingest')])"
+    )
     run = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
 

@@ -9,6 +9,7 @@ import { atShort, lasting, named, score, t } from "./text.js";
 const ORDER = { lost: 0, degraded: 1, connecting: 2, learning: 3, ok: 4, disarmed: 5, disabled: 6 };
 const SIGNS = { ok: "●", learning: "◔", connecting: "◌", degraded: "◐", lost: "✕", disarmed: "◇", disabled: "–" };
 const AT_ONCE = 4;
+const LARGEST_REM = 34, SMALLEST_REM = 14.5, TEXT_REM = 7.5;
 
 class Tile {
   constructor(name, seen) {
@@ -85,6 +86,7 @@ export function wall(view, state) {
       entry.target.tile.visible = entry.isIntersecting;
       if (entry.isIntersecting) entry.target.tile.draw();
     }
+    shoot();
   }, { rootMargin: "100px" });
   const search = h("input", { type: "search", id: "search", placeholder: `${t("search")}  ( / )`, "aria-label": t("search"), value: state.search ?? "",
     oninput: () => { state.search = search.value; arrange(); } });
@@ -147,9 +149,23 @@ export function wall(view, state) {
         h("section", { class: key === "!" ? "group raised-group" : "group" }, title ? h("h2", {}, title) : null,
           h("div", { class: "tiles" }, cameras.map((camera) => tiles.get(camera.name).element)))));
       if (!sections.length) fill(place, h("p", { class: "empty" }, live.cameras.size ? t("nothing_found") : t("no_cameras")));
+      fit();
       if (focus?.isConnected) focus.focus({ preventScroll: true });
     }
     tally();
+  }
+
+  /** As large as they can be while all are seen at once; scrolling begins where they would become too small. */
+  function fit() {
+    const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
+    const width = place.clientWidth / rem, height = (innerHeight - place.getBoundingClientRect().top - scrollY) / rem;
+    let size = LARGEST_REM;
+    for (; size > SMALLEST_REM; size--) {
+      const columns = Math.max(Math.floor(width / (size + 0.7)), 1);
+      const rows = Math.ceil(live.cameras.size / columns) + (live.raised().length ? 1 : 0);
+      if (rows * (size * 9 / 16 + TEXT_REM) <= height) break;
+    }
+    document.documentElement.style.setProperty("--tile", `${Math.max(size, SMALLEST_REM)}rem`);
   }
 
   function tally() {
@@ -177,6 +193,7 @@ export function wall(view, state) {
   live.addEventListener("whole", onChange);
   live.addEventListener("change", onChange);
   const timer = setInterval(shoot, 500);
+  addEventListener("resize", fit);
   arrange();
   return {
     keys: {
@@ -189,6 +206,7 @@ export function wall(view, state) {
       live.removeEventListener("whole", onChange);
       live.removeEventListener("change", onChange);
       clearInterval(timer);
+      removeEventListener("resize", fit);
       seen.disconnect();
       tiles.forEach((tile) => tile.forget());
     },
