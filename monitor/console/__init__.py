@@ -8,6 +8,7 @@ guard.py     what every request must pass, and the headers of every answer
 answers.py   the shapes of the API's answers (OpenAPI)
 api.py       the routes
 service.py   all of it together: what the monitor mounts and feeds
+playable.py  a copy of a clip that browsers play
 password.py  prints the hashes that go into plant.yaml
 catalogue.py verdicts → a list of videos that training reads
 static/      the page; texts/ its words, one file a language

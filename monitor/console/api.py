@@ -217,9 +217,16 @@ def _past(console: Console) -> APIRouter:
             416: {"description": "There is no such part."},
         },
     )
-    def evidence(alert_id: Key, what: Literal["clip", "snapshot"]) -> Response:
+    async def evidence(
+        alert_id: Key,
+        what: Literal["clip", "snapshot"],
+        playable: Annotated[bool, Query(description="the clip as H.264, made at its first view")] = False,
+    ) -> Response:
         """The link comes from the alert; nothing of the request becomes a path."""
-        path = console.evidence(alert_id, what)
+        if playable and what == "clip":
+            path = await console.playable(alert_id)
+        else:
+            path = await asyncio.to_thread(console.evidence, alert_id, what)
         if path is None:
             raise HTTPException(404, "this alert has no such evidence (any more)")
         return FileResponse(path, media_type=TYPES[path.suffix], headers={"cache-control": "private, max-age=3600"})

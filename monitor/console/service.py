@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import sqlite3
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -28,6 +30,9 @@ from monitor.flow import BagScore
 PICTURE_S = 1.0
 """A camera is asked for a new picture at most this often, however many look."""
 PICTURE_WAIT_S = 1.5
+CONVERT_S = 180.0
+MOST_CONVERTED = 50
+"""Copies that browsers play; the least lately looked at goes first."""
 PICTURE_OLD_S = 6.0
 """An older one is waited for before it is shown again."""
 
@@ -81,6 +86,8 @@ class Console:
         self._acknowledged: set[str] = set()
         self._pictures: dict[str, _Picture] = {}
         self._picture_came = asyncio.Event()
+        self._converting = asyncio.Lock()
+        self._keep_clips_s = plant.evidence.keep_days * 86_400
         self.asgi: ASGIApp = Guard(api.build(self), self.access)
 
     @property
@@ -95,6 +102,7 @@ class Console:
             self._path = (
                 Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vad-console-"))) / "history.sqlite"
             )
+        self._forget_converted()
         kept = History(self._path, keep_days=self._settings.keep_days, keep_mb=self._settings.keep_mb, wall=self.clock)
         self.history = stack.enter_context(kept)
         kept.act(history.mark_stopped("the monitor was not running"))
@@ -226,6 +234,50 @@ class Console:
         if self.history is None:
             raise history.HistoryError("the monitor is still starting")
         return bool(await asyncio.wrap_future(self.history.act(call)))
+
+    async def playable(self, alert_id: str) -> Path | None:
+        """A copy of the alert's clip as H.264, made at its first view, one at a time, by a process of its own."""
+        source = await asyncio.to_thread(self.evidence, alert_id, "clip")
+        if source is None:
+            return None
+        changed = source.stat().st_mtime_ns
+        name = hashlib.sha256(f"{source.relative_to(self.folder)} {changed}".encode()).hexdigest()[:32]
+        target = self._converted / f"{name}.mp4"
+        async with self._converting:
+            if not target.exists():
+                self._converted.mkdir(mode=0o700, parents=True, exist_ok=True)
+                part = target.with_suffix(".part")
+                arguments = (sys.executable, "-m", "monitor.console.playable", str(source), str(part))
+                process = await asyncio.create_subprocess_exec(*arguments, stderr=asyncio.subprocess.DEVNULL)
+                try:
+                    done = await asyncio.wait_for(process.wait(), CONVERT_S) == 0
+                except BaseException as error:  # also where the viewer went away
+                    process.kill()
+                    await process.wait()
+                    part.unlink(missing_ok=True)
+                    if isinstance(error, TimeoutError):
+                        return None
+                    raise
+                if not done:
+                    part.unlink(missing_ok=True)
+                    return None
+                part.replace(target)
+                await asyncio.to_thread(self._forget_converted)
+        target.touch()
+        return target
+
+    @property
+    def _converted(self) -> Path:
+        return self._path.parent / "playable"
+
+    def _forget_converted(self) -> None:
+        """Copies are kept no longer than the clips themselves, and few of them."""
+        if not self._converted.is_dir():
+            return
+        found = sorted(self._converted.iterdir(), key=lambda path: -path.stat().st_mtime)
+        for number, path in enumerate(found):
+            if number >= MOST_CONVERTED or self.clock() - path.stat().st_mtime > self._keep_clips_s:
+                path.unlink(missing_ok=True)
 
     def evidence(self, alert_id: str, what: str) -> Path | None:
         """Blocks on the disk."""

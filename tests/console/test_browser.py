@@ -56,7 +56,7 @@ def opened(browser: Browser, address: str, **more: Any) -> tuple[Page, Seen]:
     seen = Seen(context)
     page = context.new_page()
     page.set_default_timeout(PATIENCE_MS)
-    page.goto(address + "/")
+    page.goto(address if "#" in address else address + "/")
     return page, seen
 
 
@@ -144,6 +144,36 @@ def test_a_server_that_went_and_came_back_is_live_again_by_itself(browser: Brows
         expect(page.locator("#not-live")).to_be_hidden(timeout=30_000)
         expect(page.locator(".tile")).to_have_count(3)
     page.context.close()
+
+
+def test_a_clip_that_browsers_do_not_play_is_converted_at_its_first_view(browser: Browser, tmp_path: Path) -> None:
+    with served(plant(tmp_path, 1)) as one:
+        payload = with_evidence(tmp_path)
+        clip = tmp_path / "evidence" / "camera-1" / "2026-01-01" / "a1.mp4"
+        mjpeg(clip)
+        original = clip.read_bytes()
+        one.do(one.console.alerted, [payload])
+        one.written()
+        page, _ = opened(browser, one.address + "/console/#/alert/a1")
+        page.wait_for_function("() => (document.querySelector('video')?.currentTime ?? 0) > 0.2", timeout=30_000)
+        assert page.evaluate("document.querySelector('video').videoWidth") == 160
+        copies = list((tmp_path / "state" / "playable").iterdir())
+        assert [copy.suffix for copy in copies] == [".mp4"]
+        assert clip.read_bytes() == original, "the original stays"
+        page.context.close()
+
+
+def mjpeg(path: Path) -> None:
+    import av
+    import numpy as np
+
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 160, 90, "yuvj420p"
+        for number in range(30):
+            frame = av.VideoFrame.from_ndarray(np.full((90, 160, 3), 8 * number, np.uint8), format="rgb24")
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
 
 
 def test_nothing_is_shown_before_the_right_password(browser: Browser, tmp_path: Path) -> None:

@@ -91,9 +91,18 @@ export function alert(view, state, id) {
       video = h("video", { src: api.address(`${api.alert(id)}/clip`), controls: true, autoplay: true, muted: true, playsinline: true, loop: true,
         poster: found.evidence.snapshot ? api.address(`${api.alert(id)}/snapshot`) : null, "aria-label": t("clip") });
       video.addEventListener("loadedmetadata", () => { video.currentTime = Math.max(0, found.onset_s - 1 - begin()); scores(); }, { once: true });
-      video.addEventListener("error", () => media.append(h("p", { class: "warn" }, t("cannot_play"), " ",
-        h("a", { href: api.address(`${api.alert(id)}/clip`), download: "" }, t("download")))));
-      parts.push(video);
+      const trouble = h("p", { class: "warn", hidden: true });
+      let converted = false;
+      video.addEventListener("playing", () => (trouble.hidden = true));
+      video.addEventListener("error", () => {
+        trouble.hidden = false;
+        if (converted) return void fill(trouble, t("cannot_play"), " ", h("a", { href: api.address(`${api.alert(id)}/clip`), download: "" }, t("download")));
+        converted = true;
+        say(trouble, t("converting"));
+        video.src = api.address(`${api.alert(id)}/clip?playable=true`);
+        video.play().catch(() => {});
+      });
+      parts.push(video, trouble);
     } else parts.push(h("p", { class: "empty" }, found.evidence.state === "pending" ? t("evidence_pending") : t("evidence_none")));
     if (found.evidence.snapshot)
       more.push(h("a", { class: "snapshot", href: api.address(`${api.alert(id)}/snapshot`), target: "_blank", rel: "noopener" },
