@@ -13,12 +13,13 @@ import json
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 
@@ -53,6 +54,9 @@ T = TypeVar("T")
 
 LOOK_EVERY_S = 1.0
 RETENTION_EVERY_S = 600.0
+WAITING_DECISIONS = 256
+"""Batches of scores that may wait for the alarms' thread while a disk hangs; then the scorer waits, and segments are
+dropped and counted."""
 DISK_FAILS = "alerts are not durable: the disk cannot be written"
 
 
@@ -87,6 +91,7 @@ class Monitor:
         self._logged: dict[str, CameraStatus] = {}
         self._reloading = asyncio.Lock()
         self._decided_s = time.monotonic()
+        self._undecided = threading.Semaphore(WAITING_DECISIONS)
         self.started: asyncio.Future[Addresses] = asyncio.get_running_loop().create_future()
         """Done when everything runs."""
 
@@ -256,7 +261,11 @@ class Monitor:
         if not whole:
             log.warning("the scorer had not finished after %.0f s; what it held is lost", self._plant.drain_s)
         self._heartbeats.forget("scorer")
-        await self._decide(self._alerts.stop)
+        try:
+            async with asyncio.timeout(max(1.0, until_s - time.monotonic())):
+                await self._decide(self._alerts.stop)
+        except TimeoutError:
+            _give_up(f"the disk has not answered for {time.monotonic() - self._decided_s:.0f} s")
         if self._speaks:
             await self._publisher.drain(max(1.0, until_s - time.monotonic()))
 
@@ -267,6 +276,10 @@ class Monitor:
             self._watch.add(bag)
             newest = next(times for times in reversed(bag.times) if times is not None)
             self._metrics.observe_scored(bag.scored_s - newest.captured_s)
+        while not self._undecided.acquire(timeout=LOOK_EVERY_S):
+            if self._stopping.is_set():
+                return  # the end is near, and nobody decides: ``_drain`` says so
+            self.turned()  # the disk hangs, not the scorer
         self._decisions.submit(self._guarded, self._decide_on, bags)
         self._loop.call_soon_threadsafe(self._show, bags)
 
@@ -283,6 +296,7 @@ class Monitor:
     # -- alarms and evidence -------------------------------------------------------------------------------------
 
     def _decide_on(self, bags: Sequence[BagScore]) -> None:
+        self._undecided.release()
         for bag in bags:
             self._alerts.score(bag)
 
@@ -581,6 +595,13 @@ class Monitor:
         bags = self._rings.bags
         segments = bags.length + bags.delay + bags.stride
         return segments * FRAMES_PER_SEGMENT / slowest_fps + plant.evidence.pre_roll_s
+
+
+def _give_up(why: str) -> NoReturn:
+    """Ends the process with threads in it that nothing can end: the next start ends the alarms they leave open."""
+    log.error("stopped without draining: %s; alarms that are raised end at the next start", why)
+    logging.shutdown()
+    os._exit(1)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

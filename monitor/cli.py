@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,7 +136,34 @@ def _load(file: Path) -> Any:
         return None
 
 
+@contextlib.contextmanager
+def _signals_taken_early() -> Iterator[list[int]]:
+    """From now on SIGTERM ends a monitor that has begun nothing with exit code 0, and SIGHUP, whose default is death,
+    is remembered in the list that is yielded: the imports and the configuration take seconds."""
+    import os
+    import signal
+
+    remembered: list[int] = []
+
+    def end(*_: object) -> None:
+        os.write(2, b"vad-monitor: asked to stop before it had started\n")
+        os._exit(OK)  # an import cannot be unwound; nothing was begun that could be drained
+
+    signal.signal(signal.SIGHUP, lambda number, _: remembered.append(number))
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield remembered
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what was a clean end must not become a death
+
+
 def _run(arguments: argparse.Namespace) -> int:
+    with _signals_taken_early() as remembered:
+        return _run_with(arguments, remembered)
+
+
+def _run_with(arguments: argparse.Namespace, remembered: Sequence[int]) -> int:
     from monitor import config
 
     try:
@@ -150,20 +178,25 @@ def _run(arguments: argparse.Namespace) -> int:
         print(json.dumps(config.redacted(shard.of(plant)), indent=2, ensure_ascii=False))
         return OK
     _set_up_log(arguments, plant.secrets())
-    return _watch(plant, arguments.cameras, shard, dry_run=arguments.dry_run)
+    return _watch(plant, arguments.cameras, shard, remembered, dry_run=arguments.dry_run)
 
 
-def _watch(plant: Any, file: Path, shard: Any, *, dry_run: bool) -> int:
+def _watch(plant: Any, file: Path, shard: Any, remembered: Sequence[int], *, dry_run: bool) -> int:
     """Runs a monitor until it is asked to stop; a fault that a person can mend becomes a sentence."""
     import asyncio
     import logging
+    import os
+    import signal
 
     from monitor.app import Monitor, signals
 
     async def live() -> None:
         monitor = Monitor(plant, file, dry_run=dry_run, shard=shard)
         with signals(monitor):
+            for number in set(remembered):
+                os.kill(os.getpid(), number)
             await monitor.run()
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # whose default came back with the loop's handler
 
     try:
         asyncio.run(live())

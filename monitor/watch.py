@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from monitor.alerting.contract import AlarmState
@@ -18,6 +18,10 @@ from monitor.scoring.rings import BagSettings, Progress
 
 SCORING_SLACK_S = 2.0
 """What decoding, batching and scoring may take before a late score counts as a missing one."""
+BARREN_BAGS = 3.0
+BARREN_LEAST_S = 20.0
+"""A camera whose frames have come for so many bags' time, and for no less than this, without one whole bag is not
+learning: it will never be watched."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,13 @@ class _Watched:
     invalid: InvalidShare
     seen: Seen
     health: CameraHealth | None = None
+    looked_s: float | None = None
+    """When it was last looked at, if its stream was up then."""
+    barren_s: float = 0.0
+    """How long frames have come since the ring was last full."""
+    invalid_then: Mapping[str, int] = field(default_factory=dict)
+    invalid_reason: str | None = None
+    """Of the latest invalid segment."""
     told: bool = False
     """Whether ``look`` has returned it: what a former life told may still be shown somewhere."""
 
@@ -75,6 +86,7 @@ class Watch:
             old.camera, old.thresholds = camera, thresholds
             if anew:
                 old.tally.begin_again(self._clock(), lag_s)
+                old.barren_s, old.invalid_reason = 0.0, None
             return old
         status, reason = (
             (CameraStatus.CONNECTING, "the stream is being opened")
@@ -129,6 +141,7 @@ class Watch:
                 segments_needed=self._bags.length,
             )
         watched.invalid.add(now_s, _made(health), sum(health.invalid.values()))
+        self._note(watched, health, progress, now_s)
         return Facts(
             enabled=camera.enabled,
             armed=armed,
@@ -141,10 +154,28 @@ class Watch:
             segments_needed=self._bags.length,
             scored_ratio=watched.tally.recent(now_s),
             invalid_share=watched.invalid.recent(),
-            invalid_reason=max(health.invalid, key=lambda r: health.invalid[r], default=None),
+            invalid_reason=watched.invalid_reason,
+            barren=watched.barren_s > self._barren_limit_s(camera),
             recorder_short=health.recorder_short,
             recorder_s=health.recorder_s,
         )
+
+    def _note(self, watched: _Watched, health: CameraHealth, progress: Progress, now_s: float) -> None:
+        """What is new since the last look."""
+        if progress.filled >= self._bags.length:
+            watched.barren_s = 0.0
+        elif watched.looked_s is not None and health.link == "up":  # an outage counts for nothing
+            watched.barren_s += now_s - watched.looked_s
+        watched.looked_s = now_s if health.link == "up" else None
+        more = {reason: count - watched.invalid_then.get(reason, 0) for reason, count in health.invalid.items()}
+        watched.invalid_reason = max(
+            (r for r in more if more[r] > 0), key=lambda r: more[r], default=watched.invalid_reason
+        )
+        watched.invalid_then = dict(health.invalid)
+
+    def _barren_limit_s(self, camera: Camera) -> float:
+        bag_s = self._bags.length * FRAMES_PER_SEGMENT / (camera.fps or self._fps)
+        return max(BARREN_BAGS * bag_s, BARREN_LEAST_S)
 
     def seen(self) -> dict[str, Seen]:
         return {name: watched.seen for name, watched in self._watched.items()}

@@ -149,19 +149,20 @@ class Stream:
         with av.logging.Capture() as logs:
             try:
                 for packet in self._container.demux():
-                    if not packet.size:
-                        self._check_waited(asked_s)
+                    # After a time-out libav first gives the packet that its parser still held, and only the next
+                    # read, a whole time-out later, fails.
+                    self._check_waited(asked_s, NEARLY if not packet.size else 1.0)
                     self._look_for_loss(logs)
                     yield packet
                     asked_s = self._clock()
             except (av.error.FFmpegError, OSError, RuntimeError, ValueError) as error:
-                self._check_waited(asked_s)
+                self._check_waited(asked_s, NEARLY)
                 raise fault_of(error, self._shown, self._settings.stall_timeout_s, opening=False) from None
 
-    def _check_waited(self, asked_s: float) -> None:
+    def _check_waited(self, asked_s: float, share: float) -> None:
         """A time-out comes as many errors, and as the end of the stream too: it is told by its duration."""
         limit_s = self._settings.stall_timeout_s
-        if self._clock() - asked_s >= NEARLY * limit_s:
+        if self._clock() - asked_s >= share * limit_s:
             raise stalled(self._shown, limit_s)
 
     def _look_for_loss(self, logs: list[tuple[int, str, str]]) -> None:

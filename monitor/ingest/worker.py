@@ -1,6 +1,6 @@
 """The reader process: a thread per camera, one for evidence, and the main thread that serves the pipe.
 
-It ignores SIGINT and SIGTERM and ends when the pipe closes: the monitor decides, also by dying.
+It ignores SIGINT, SIGTERM and SIGHUP and ends when the pipe closes: the monitor decides, also by dying.
 """
 
 from __future__ import annotations
@@ -237,6 +237,8 @@ def main() -> None:
     """``python -m monitor.ingest.worker PIPE_FD MEMORY_FD``: started by the pool only."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # `systemctl kill -s HUP` reaches the whole control group: a reload must not cost every stream.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # libav's log tells of lost packets (camera.py reads it), but holds addresses with passwords: it
     # goes nowhere else.
     av.logging.set_level(av.logging.WARNING)

@@ -6,7 +6,7 @@
 | outside its armed hours, or in a maintenance window | disarmed; a lost stream is named in the reason |
 | the stream is lost, has ended, or could not be opened | lost |
 | the stream is being opened for the first time | connecting |
-| the picture is frozen, or more than 5 % of the last segments are invalid | degraded |
+| the picture is frozen, more than 5 % of the last segments are invalid, or no bag ever becomes whole | degraded |
 | fewer than l segments are in the ring | learning |
 | less than 95 % of the last five minutes were scored, or clips will be too short | degraded |
 | none of these | ok |
@@ -51,7 +51,9 @@ class Facts:
     invalid_share: float | None = None
     """Of the last five minutes' segments; None: too early to say."""
     invalid_reason: str | None = None
-    """The commonest: ``decode_error`` …"""
+    """The latest: ``decode_error`` …"""
+    barren: bool = False
+    """Frames have come for several bags' time, and not one bag has become whole."""
     recorder_short: bool = False
     recorder_s: float | None = None
     """Seconds of stream that are kept for clips."""
@@ -69,8 +71,8 @@ def camera_status(facts: Facts) -> tuple[CameraStatus, str]:
         return CameraStatus.LOST, lost
     if facts.link == "connecting":
         return CameraStatus.CONNECTING, "the stream is being opened"
-    picture = tuple(_picture_faults(facts))
     learning = facts.segments_held < facts.segments_needed
+    picture = (*_picture_faults(facts), *(_barren(facts) if learning and facts.barren else ()))
     if picture or not learning:
         degraded = (*picture, *(() if learning else _scoring_faults(facts)))
         if degraded:
@@ -104,6 +106,14 @@ def _picture_faults(facts: Facts) -> Iterable[str]:
         reason = f" ({facts.invalid_reason})" if facts.invalid_reason else ""
         percent = math.ceil(100 * facts.invalid_share - 1e-6)
         yield f"{percent} % of the segments of five minutes were unusable{reason}; look at camera and network"
+
+
+def _barren(facts: Facts) -> Iterable[str]:
+    reason = f" ({facts.invalid_reason})" if facts.invalid_reason else ""
+    yield (
+        f"nothing is scored: frames come, but never {facts.segments_needed} usable segments close enough together"
+        f"{reason}; look at camera and network"
+    )
 
 
 def _scoring_faults(facts: Facts) -> Iterable[str]:

@@ -143,6 +143,45 @@ def test_less_than_95_percent_scored_over_five_minutes_is_degraded(watch: Watch,
     )
 
 
+def test_a_camera_that_never_completes_a_bag_is_degraded_and_says_why(watch: Watch, clock: Clock) -> None:
+    watch.configure([camera()])
+    walk = []
+    for second in range(30):
+        clock.now_s += 1
+        health = {"gate": CameraHealth(link="up", segments=second // 3, invalid={"decode_error": second // 6})}
+        walk += [seen.status for seen in watch.look(health, {"gate": Progress(filled=1)}, {}).values()]
+    assert walk == [CameraStatus.LEARNING, CameraStatus.DEGRADED]
+    assert "never 4 usable segments" in watch.seen()["gate"].reason
+    assert "(decode_error)" in watch.seen()["gate"].reason
+    watch.look(UP, FULL, {})
+    assert watch.seen()["gate"].status is CameraStatus.OK
+    clock.now_s += 1
+    watch.look(UP, {"gate": Progress(filled=1)}, {})
+    assert watch.seen()["gate"].status is CameraStatus.LEARNING, "its time begins again"
+
+
+def test_time_without_a_stream_does_not_make_a_camera_barren(watch: Watch, clock: Clock) -> None:
+    watch.configure([camera()])
+    for link in ("up", "lost", "up"):
+        for _ in range(15):
+            clock.now_s += 1
+            watch.look({"gate": CameraHealth(link=link, fault=None)}, {"gate": Progress(filled=1)}, {})  # type: ignore[arg-type]
+    assert watch.seen()["gate"].status is CameraStatus.DEGRADED, "thirty seconds of frames, but"
+    watch.configure([camera("other")])
+    watch.look({"other": CameraHealth(link="lost")}, {}, {})
+    clock.now_s += 3600
+    watch.look({"other": CameraHealth(link="up")}, {"other": Progress(filled=1)}, {})
+    assert watch.seen()["other"].status is CameraStatus.LEARNING, "an hour of outage counts for nothing"
+
+
+def test_the_reason_for_unusable_segments_is_the_latest_not_the_commonest_ever(watch: Watch, clock: Clock) -> None:
+    watch.configure([camera()])
+    for invalid in ({"frozen": 90}, {"frozen": 90, "decode_error": 30}):
+        clock.now_s += 10
+        watch.look({"gate": CameraHealth(link="up", segments=100, invalid=invalid)}, FULL, {})
+    assert "(decode_error)" in watch.seen()["gate"].reason
+
+
 def test_outside_its_armed_hours_a_camera_is_disarmed_and_says_until_when(watch: Watch, clock: Clock) -> None:
     window = Window(start="2026-03-01 12:00", end="2026-03-01 12:30", reason="service")
     watch.configure([camera(schedule=Schedule(maintenance=(window,)))])

@@ -221,6 +221,7 @@ def test_readers_ignore_the_signals_that_are_meant_for_the_monitor(watch: Callab
         (pid,) = w.pool.pids
         os.kill(pid, signal.SIGINT)
         os.kill(pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGHUP)
         seen = len(w.segments)
         w.until(lambda: len(w.segments) >= seen + 2)
         assert list(w.pool.pids) == [pid]

@@ -62,15 +62,15 @@ def test_a_stalled_server_is_a_fault_in_bounded_time(
     watch: Callable[..., Any], rtsp_server: Callable[..., Any]
 ) -> None:
     server = rtsp_server({"/gate": {"launch": LIVE}})
-    settings = camera("gate", server.url("/gate"), stall_timeout_s=1.0, connect_timeout_s=1.0)
+    settings = camera("gate", server.url("/gate"), stall_timeout_s=2.0, connect_timeout_s=1.0)
     with watch([settings]) as w:
         w.until(lambda: len(w.valid("gate")) >= 1)
         os.kill(server.process.pid, signal.SIGSTOP)
         stopped_s = time.monotonic()
         w.until(lambda: w.link("gate") == "lost")
-        assert time.monotonic() - stopped_s < 3.5
+        assert time.monotonic() - stopped_s < 3.5, "one time-out, not two: libav's parser holds a packet back"
         assert w.pool.health()["gate"].stalls == 1
-        assert w.pool.health()["gate"].fault == f"no data from rtsp://127.0.0.1:{server.port} for 1 s"
+        assert w.pool.health()["gate"].fault == f"no data from rtsp://127.0.0.1:{server.port} for 2 s"
         os.kill(server.process.pid, signal.SIGCONT)
         w.until(lambda: w.link("gate") == "up")
         assert w.pool.health()["gate"].restarts == 0
