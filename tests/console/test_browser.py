@@ -296,12 +296,30 @@ def test_no_page_scrolls_sideways(browser: Browser, busy: Served, width: int) ->
 def test_the_handover_prints_without_the_screens_furniture(browser: Browser, busy: Served) -> None:
     page, _ = opened(browser, busy.address + "/console/#/shift")
     expect(page.locator(".figures")).to_be_visible()
+    expect(page.locator("main")).to_contain_text("▲ camera-1: raised")
+    expect(page.locator("main")).to_contain_text("camera-5: lost")
+    expect(page.locator(".handover")).to_contain_text("hall-3")
     page.emulate_media(media="print")
     expect(page.locator("header")).to_be_hidden()
     expect(page.locator(".sign-off")).to_be_visible()
     assert len(page.pdf()) > 1000
     shot(page, "print")
     page.context.close()
+
+
+def test_a_page_that_hears_nothing_never_says_calm(browser: Browser, busy: Served) -> None:
+    context = browser.new_context(locale="en-GB")
+    context.route("**/api/v1/live*", lambda route: route.abort())
+    page = context.new_page()
+    page.goto(busy.address + "/console/#/shift")
+    expect(page.locator("main")).to_contain_text("Not known: this page is not live.")
+    assert "nothing raised" not in page.content()
+    assert "Nothing is raised" not in page.content()
+    expect(page.locator("#not-live")).to_be_visible()
+    context.unroute("**/api/v1/live*")
+    expect(page.locator("main")).to_contain_text("▲ camera-1: raised")
+    expect(page.locator("#tally")).to_have_text("▲ 1 raised · ✕ 1 not watched")
+    context.close()
 
 
 def test_two_hundred_cameras_stay_smooth(browser: Browser, tmp_path: Path) -> None:

@@ -97,6 +97,11 @@ export class Live extends EventTarget {
     this.dispatchEvent(new CustomEvent("change", { detail: data }));
   }
 
+  /** Cameras that should be watched and are not: their silence means nothing. */
+  unwatched() {
+    return [...this.cameras.values()].filter((camera) => ["lost", "connecting", "learning"].includes(camera.status));
+  }
+
   /** Raised cameras that somebody should look at: not shelved. The newest first, acknowledged ones last. */
   raised() {
     return [...this.cameras.values()]

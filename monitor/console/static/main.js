@@ -73,7 +73,10 @@ function showLive() {
 function count() {
   if (!tally) return;
   const raised = live.raised();
-  say(tally, raised.length ? `▲ ${t("raised_now", { n: raised.length })}` : t("calm"));
+  // Calm is only said of what is heard of now, and never of cameras that nobody watches.
+  const blind = live.unwatched().length;
+  const calm = live.live ? t("calm") : "–";
+  say(tally, (raised.length ? `▲ ${t("raised_now", { n: raised.length })}` : calm) + (blind ? ` · ✕ ${t("blind", { n: blind })}` : ""));
   tally.classList.toggle("raised", raised.length > 0);
   document.title = `${raised.length ? `▲${raised.length} ` : ""}${me?.site ?? ""} · vad-monitor`;
 }
@@ -166,13 +169,14 @@ function begin(who) {
   me = who;
   common.role = me.role;
   common.pictures = me.pictures;
+  common.site = me.site;
   header();
   live.start();
   route();
   health();
 }
 
-live.addEventListener("state", showLive);
+live.addEventListener("state", () => { showLive(); count(); });
 live.addEventListener("whole", count);
 live.addEventListener("change", count);
 live.addEventListener("retry", () => { if (me) api.get("cameras").catch(() => {}); });

@@ -40,12 +40,12 @@ export function shift(view, state) {
     const share = data.false_share === null ? "–" : `${Math.round(data.false_share * 100)} %`;
     const trouble = [...live.cameras.values()].filter((camera) => !["ok", "disabled", "disarmed"].includes(camera.status));
     const open = live.raised();
-    fill(place, h("p", { class: "handover" }, t("handover", { site: live.site, from: atFull(data.from_s), to: atFull(data.to_s) })),
+    fill(place, h("p", { class: "handover" }, t("handover", { site: state.site, from: atFull(data.from_s), to: atFull(data.to_s) })),
       h("dl", { class: "figures" }, [["alerts", data.alerts.length], ["judged_n", data.judged], ["false_share", share],
         ["to_verdict", data.mean_to_verdict_s === null ? "–" : lasting(data.mean_to_verdict_s)],
-        ["unjudged", data.alerts.filter((one) => !one.verdict).length], ["raised", open.length]].map(([key, value]) =>
+        ["unjudged", data.alerts.filter((one) => !one.verdict).length], ["raised", live.live ? open.length : "–"]].map(([key, value]) =>
         h("div", {}, h("dt", {}, t(key)), h("dd", {}, String(value))))),
-      h("section", {}, h("h2", {}, t("now")), open.length || trouble.length ? h("ul", {},
+      h("section", {}, h("h2", {}, t("now")), !live.live ? h("p", { class: "warn" }, t("now_unknown")) : open.length || trouble.length ? h("ul", {},
         open.map((camera) => h("li", {}, `▲ ${camera.name}: ${t("raised")}`)),
         trouble.map((camera) => h("li", {}, `${camera.name}: ${named("status", camera.status)}, ${camera.reason}`))) : h("p", { class: "empty" }, t("nothing_wrong"))),
       h("div", { class: "columns" }, counts(t("by_camera"), t("camera"), "camera", data.cameras.slice(0, 30)), counts(t("by_day"), t("day"), "day", data.days),
@@ -60,6 +60,9 @@ export function shift(view, state) {
     state.span = seconds;
     load();
   }
+  // What is raised now is only known once the wall was heard of.
+  const known = () => load();
+  live.addEventListener("state", known);
   load();
-  return { keys: { p: () => print(), ...Object.fromEntries(SPANS.map((seconds, i) => [String(i + 1), () => span(seconds)])) }, leave: () => (gone = true) };
+  return { keys: { p: () => print(), ...Object.fromEntries(SPANS.map((seconds, i) => [String(i + 1), () => span(seconds)])) }, leave() { gone = true; live.removeEventListener("state", known); } };
 }
