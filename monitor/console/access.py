@@ -94,10 +94,11 @@ class Access:
         return None if session is None or session.until_s <= self._clock() else session.person
 
     def must_wait_s(self, name: str) -> float:
-        """How long this name is not tried any more, after too many wrong passwords."""
+        """How long this name is not tried any more, after too many wrong passwords. Made-up names share one count."""
         with self._lock:
             now_s = self._clock()
-            recent = [at_s for at_s in self._failures.get(name, ()) if now_s - at_s < FORGIVE_S]
+            key = name if name in self._users else ""
+            recent = [at_s for at_s in self._failures.get(key, ()) if now_s - at_s < FORGIVE_S]
             return max(recent[-MOST_FAILURES] + FORGIVE_S - now_s, 0.0) if len(recent) >= MOST_FAILURES else 0.0
 
     def log_in(self, name: str, password: str) -> tuple[str, Person] | None:
@@ -107,7 +108,7 @@ class Access:
         with self._lock:  # one at a time
             right = fits(password, self._nobody if kept is None else kept.get_secret_value())
             if user is None or kept is None or not right:
-                known = name if user is not None else ""  # made-up names share one count, and no memory
+                known = name if user is not None else ""
                 self._failures[known] = [*self._failures.get(known, ())[-MOST_FAILURES:], self._clock()]
                 return None
             self._failures.pop(name, None)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import sqlite3
 from importlib import resources
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, FastAPI, HTTPException, Path, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from monitor.console.service import Console
 
 MOST_VIEWERS = 200
+MOST_LOGGING_IN = 4
+"""Each costs 50 ms of a core: a flood of guesses must find its end before it finds the scorer."""
 LANGUAGES = ("en", "ja")
 _STATIC = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript"} | {
     ".json": "application/json",
@@ -83,6 +85,7 @@ def _person(request: Request) -> Person:
 
 def _session(console: Console) -> APIRouter:
     router = APIRouter(prefix="/api/v1", responses=_PROBLEMS, tags=["session"])
+    trying = 0
 
     def me(person: Person | None) -> dict[str, Any]:
         return {
@@ -100,10 +103,17 @@ def _session(console: Console) -> APIRouter:
 
     @router.post("/session", response_model=Me, responses={429: {"model": Problem, "description": "Wait a while."}})
     async def log_in(request: Request, response: Response, said: LogIn) -> Any:
+        nonlocal trying
+        if trying >= MOST_LOGGING_IN:
+            raise HTTPException(429, "others are logging in: try again", {"retry-after": "1"})
         wait_s = console.access.must_wait_s(said.name)
         if wait_s > 0:
             raise HTTPException(429, f"too many wrong passwords: wait {wait_s:.0f} s", {"retry-after": f"{wait_s:.0f}"})
-        opened = await asyncio.to_thread(console.access.log_in, said.name, said.password)
+        trying += 1
+        try:
+            opened = await run_in_threadpool(console.access.log_in, said.name, said.password)
+        finally:
+            trying -= 1
         if opened is None:
             raise HTTPException(401, "the name or the password is wrong")
         key, person = opened
@@ -144,7 +154,14 @@ def _now(console: Console) -> APIRouter:
         `points` are new ones), `removed`, `news`. With `Last-Event-ID` or `last` only what was missed."""
         if console.wall.viewers >= MOST_VIEWERS or console.wall.closed:
             raise HTTPException(503, "too many viewers, or the monitor is ending")
-        events = console.wall.follow(request.headers.get("last-event-id") or last)
+        key = session_key(request.headers)
+
+        def may() -> bool:
+            """Who logs out, or whose session ends, hears no more."""
+            by_cookie = not console.access.is_open and "authorization" not in request.headers
+            return not by_cookie or (key is not None and console.access.by_session(key) is not None)
+
+        events = console.wall.follow(request.headers.get("last-event-id") or last, may)
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
@@ -226,7 +243,7 @@ def _past(console: Console) -> APIRouter:
         if playable and what == "clip":
             path = await console.playable(alert_id)
         else:
-            path = await asyncio.to_thread(console.evidence, alert_id, what)
+            path = await run_in_threadpool(console.evidence, alert_id, what)
         if path is None:
             raise HTTPException(404, "this alert has no such evidence (any more)")
         return FileResponse(path, media_type=TYPES[path.suffix], headers={"cache-control": "private, max-age=3600"})

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp
 
 from monitor import __version__
@@ -201,7 +202,7 @@ class Console:
         call = history.add_verdict(alert_id, at_s=at_s, verdict=verdict, category=category, note=note, who=who)
         if not await self._act(call):
             return False
-        found = await asyncio.to_thread(reading.alert, self._path, alert_id)
+        found = await run_in_threadpool(reading.alert, self._path, alert_id)
         if found is not None:
             judged = Judged(
                 alert_id=alert_id,
@@ -237,7 +238,7 @@ class Console:
 
     async def playable(self, alert_id: str) -> Path | None:
         """A copy of the alert's clip as H.264, made at its first view, one at a time, by a process of its own."""
-        source = await asyncio.to_thread(self.evidence, alert_id, "clip")
+        source = await run_in_threadpool(self.evidence, alert_id, "clip")
         if source is None:
             return None
         changed = source.stat().st_mtime_ns
@@ -262,7 +263,7 @@ class Console:
                     part.unlink(missing_ok=True)
                     return None
                 part.replace(target)
-                await asyncio.to_thread(self._forget_converted)
+                await run_in_threadpool(self._forget_converted)
         target.touch()
         return target
 

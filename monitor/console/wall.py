@@ -10,7 +10,7 @@ import asyncio
 import json
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -122,15 +122,15 @@ class Wall:
     def names(self) -> tuple[str, ...]:
         return tuple(self._tiles)
 
-    async def follow(self, last: str | None) -> AsyncIterator[bytes]:
-        """Server-sent events from ``last`` (an event's id) on, until the monitor ends."""
+    async def follow(self, last: str | None, may: Callable[[], bool] = lambda: True) -> AsyncIterator[bytes]:
+        """Server-sent events from ``last`` (an event's id) on, until the monitor ends or ``may`` says no."""
         self.viewers += 1
         try:
             seen = self._resume(last)
             if seen is None:
                 seen = self.number
                 yield _event("wall", self._key(seen), _json(self.whole()))
-            while not self.closed:
+            while not self.closed and may():
                 came = self._came
                 changes = tuple(self._changes)
                 if changes and changes[0][0] > seen + 1:  # too slow: what it missed is gone

@@ -205,6 +205,47 @@ def test_an_alert_is_heard_live(web: httpx.Client, everybody: Served) -> None:
                 break
 
 
+def test_viewers_that_leave_are_forgotten(web: httpx.Client, everybody: Served) -> None:
+    end_s = time.monotonic() + 10
+    while everybody.console.wall.viewers:
+        assert time.monotonic() < end_s, "a viewer of a former test is still counted"
+        time.sleep(0.1)
+    with web.stream("GET", f"{API}/live") as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        assert everybody.console.wall.viewers == 1
+    while everybody.console.wall.viewers:
+        assert time.monotonic() < end_s
+        time.sleep(0.1)
+
+
+def test_who_logs_out_hears_no_more(stranger: httpx.Client) -> None:
+    log_in(stranger, "ann", PASSWORD)
+    with stranger.stream("GET", f"{API}/live") as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        with httpx.Client(base_url=stranger.base_url, cookies=dict(stranger.cookies)) as other:
+            other.delete(f"{API}/session", headers=OURS)
+        began_s = time.monotonic()
+        for _ in lines:
+            assert time.monotonic() - began_s < 8
+
+
+def test_a_flood_of_guesses_is_turned_away(tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with served(plant(tmp_path, 1, console={"users": USERS})) as one:
+
+        def guess(number: int) -> int:
+            with httpx.Client(base_url=one.address, timeout=20) as web:
+                return log_in(web, f"made-up-{number}", "guess").status_code
+
+        with ThreadPoolExecutor(24) as many:
+            codes = list(many.map(guess, range(48)))
+    assert codes.count(401) <= 12, "made-up names share one count"
+    assert codes.count(429) >= 36
+
+
 # -- evidence -------------------------------------------------------------------------------------------------------
 
 
