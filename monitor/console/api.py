@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from monitor.console.service import Console
 
 MOST_VIEWERS = 200
+GONE = "deleted: evidence is kept for evidence.keep_days and up to evidence.keep_mb"
 MOST_LOGGING_IN = 4
 """Each costs 50 ms of a core: a flood of guesses must find its end before it finds the scorer."""
 LANGUAGES = ("en", "ja")
@@ -222,6 +223,9 @@ def _past(console: Console) -> APIRouter:
         found = reading.alert(console.path, alert_id)
         if found is None:
             raise HTTPException(404, "there is no such alert")
+        for what in ("clip", "snapshot"):
+            if found["evidence"][what] and console.evidence(alert_id, what) is None:
+                found["evidence"] |= {what: False, "state": "none", "note": GONE}
         newer, older = reading.neighbours(console.path, alert_id)
         return found | {"clip_ends_s": found["captured_s"] + console.post_roll_s, "newer": newer, "older": older}
 

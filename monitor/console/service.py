@@ -222,6 +222,7 @@ class Console:
         done = await self._act(history.add_acknowledgement(alert_id, at_s=self.clock(), who=who))
         if done:
             self._acknowledged.add(alert_id)
+            self.wall.tell("acknowledged", {"alert_id": alert_id, "who": who})
         return done
 
     async def shelve(self, camera: str, *, seconds: int, reason: str, who: str) -> None:

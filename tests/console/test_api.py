@@ -258,6 +258,18 @@ def test_a_clip_is_served_in_parts(web: httpx.Client) -> None:
     assert web.get(f"{API}/alerts/a2/clip").status_code == 404
 
 
+def test_evidence_that_was_deleted_is_said_to_be_gone(tmp_path: Path) -> None:
+    with served(plant(tmp_path, 1)) as one, httpx.Client(base_url=one.address) as web:
+        one.do(one.console.alerted, [with_evidence(tmp_path)])
+        one.written()
+        assert web.get(f"{API}/alerts/a1").json()["evidence"]["state"] == "ready"
+        (tmp_path / "evidence" / "camera-1" / "2026-01-01" / "a1.mp4").unlink()
+        evidence = web.get(f"{API}/alerts/a1").json()["evidence"]
+        assert (evidence["clip"], evidence["snapshot"], evidence["state"]) == (False, True, "none")
+        assert "keep_days" in evidence["note"]
+        assert web.get(f"{API}/alerts/a1/clip").status_code == 404
+
+
 @pytest.mark.parametrize(
     "path",
     [

@@ -213,6 +213,8 @@ def test_keys_search_groups_languages_and_shelves(browser: Browser, tmp_path: Pa
         page.keyboard.press("Escape")
         page.locator(".bar select").first.select_option("hall")
         expect(page.locator(".group h2")).to_have_text(["1 raised", "hall: 1", "hall: 2", "hall: 3", "hall: 4"])
+        page.keyboard.press("m")
+        expect(page.locator("#sound")).to_have_attribute("aria-pressed", "true")
         page.keyboard.press("?")
         expect(page.locator("dialog")).to_contain_text("Verdict")
         page.keyboard.press("Escape")
