@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from monitor.detectors.detector import Detector
-from training import bags
+from training import bags, resident
 
 BYTES_AT_ONCE = 1 << 30
 """Of features gathered for one call; a detector's activations come on top."""
@@ -42,7 +42,7 @@ class Reading:
         first = features[0]
         self.features_SCP = torch.empty(int(self._starts[-1]), *first.shape[1:], dtype=dtype, device=device)
         for start, video in zip(self._starts, features, strict=False):
-            self.features_SCP[start : start + len(video)] = torch.as_tensor(np.array(video), device=device).to(dtype)
+            self.features_SCP[start : start + len(video)] = resident.on_device(video, device).to(dtype)
         self._groups = _groups(self.lengths, self._starts, length, length if stride is None else stride, delay, device)
 
     def __call__(self, score: Callable[[Tensor], Tensor]) -> Tensor:

@@ -66,6 +66,11 @@ class Resident:
         return rows
 
 
+def on_device(features: npt.NDArray[np.floating] | Tensor, device: torch.device | str) -> Tensor:
+    """Features as a tensor there; arrays are copied, as a memory-mapped one must not be written to."""
+    return features.to(device) if isinstance(features, Tensor) else torch.as_tensor(np.array(features), device=device)
+
+
 def place(
     features: Sequence[npt.NDArray[np.floating] | Tensor],
     labels: npt.NDArray[np.int64],
@@ -89,7 +94,7 @@ def place(
         first = features[chosen[0]]
         videos_VCTP = torch.empty(len(chosen), first.shape[1], segments, first.shape[2], dtype=dtype, device=device)
         for row, index in enumerate(chosen):
-            features_NCP = torch.as_tensor(np.array(features[index], dtype=np.float32), device=device)
+            features_NCP = on_device(features[index], device).float()
             videos_VCTP[row] = bags.resample(features_NCP, segments).transpose(0, 1)
         made.append(videos_VCTP)
         odds.append(weights[chosen] / weights[chosen].sum())

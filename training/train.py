@@ -93,7 +93,7 @@ def train(
     The same seed on the same machine gives the same numbers. Raises ValueError where a label has no video.
     """
     labels = np.array([video.label for video in videos])
-    standardisation = fit_standardisation([features[video.id] for video in videos], recipe)
+    standardisation = fit_standardisation([features[video.id] for video in videos], recipe, device)
     standard = standard_features(standardisation, [features[video.id] for video in videos], device)
     detectors: dict[str, Detector] = {}
     placed: dict[tuple[int, bool], resident.Resident] = {}
@@ -130,12 +130,12 @@ def draw_chances(videos: Sequence[Video], extra_share: float) -> npt.NDArray[np.
     return chances
 
 
-def fit_standardisation(features: Sequence[Features], recipe: Recipe) -> Standardisation:
+def fit_standardisation(features: Sequence[Features], recipe: Recipe, device: str = "cpu") -> Standardisation:
     """Mean, sd and projection of these videos' segments (their first crop)."""
     features_ND = np.concatenate([np.asarray(video.features_NCD[:, 0], dtype=np.float32) for video in features])
     emphasis_D = np.ones(features_ND.shape[1], dtype=np.float32)
     emphasis_D[: len(emphasis_D) // 2] = recipe.look
-    return standardise.fit(features_ND, recipe.projected, whiten=recipe.whiten, emphasis_D=emphasis_D)
+    return standardise.fit(features_ND, recipe.projected, whiten=recipe.whiten, emphasis_D=emphasis_D, device=device)
 
 
 def standard_features(
@@ -143,7 +143,7 @@ def standard_features(
 ) -> list[Tensor]:
     """(N, C, P) of each video, on the device."""
     there = standardisation.to(device)
-    return [there(torch.as_tensor(np.array(video.features_NCD, dtype=np.float32), device=device)) for video in features]
+    return [there(resident.on_device(video.features_NCD, device).float()) for video in features]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -158,7 +158,7 @@ class SegmentScores:
 def score(trained: Trained, features_ND: npt.NDArray[np.floating]) -> SegmentScores:
     """What the monitor would publish for a file with these features, by the recipe's l, stride and delay."""
     recipe = trained.recipe
-    standard_NP = trained.standardisation(torch.as_tensor(np.array(features_ND, dtype=np.float32)))
+    standard_NP = trained.standardisation(resident.on_device(features_ND, "cpu").float())
     out = np.empty((3, len(features_ND)), dtype=np.float32)
     with torch.inference_mode():
         for read in bags.readings(len(features_ND), recipe.bag, recipe.stride, recipe.delay):
@@ -185,7 +185,7 @@ def publish(
     recipe = trained.recipe
     there = trained.standardisation.to(device)
     read = reading.Reading(
-        [there(torch.as_tensor(np.array(video, dtype=np.float32), device=device)) for video in features],
+        [there(resident.on_device(video, device).float()) for video in features],
         length=recipe.bag if length is None else length,
         stride=recipe.stride if stride is None else stride,
         delay=recipe.delay if delay is None else delay,
