@@ -23,6 +23,8 @@ LOOK_S = 0.5
 SILENT_LOOKS = 20
 """A process that says nothing for so many looks in a row (10 s; it owes a beat every 0.5 s) is hung or
 stopped."""
+HELD_LOOKS = 3
+"""A process that has said nothing for so long is held up as a whole: no single camera is to blame for that."""
 STUCK = {Doing.OPENING: 3.0, Doing.READING: 2.0, Doing.DECODING: 2.0}
 """A thread that is inside libav for so many of its time-outs will not come back: opening has one for looking
 the host up, one for connecting and one for finding the streams."""
@@ -150,7 +152,8 @@ class ReaderProcess:
                 self.kill("it did not answer for 10 s", self._inside_libav())
             if time.monotonic() - looked_s >= LOOK_S:
                 looked_s = time.monotonic()
-                self._look_for_stuck(looked_s)
+                if quiet < HELD_LOOKS:
+                    self._look_for_stuck(looked_s)
         self._finish()
 
     def _look_for_stuck(self, now_s: float) -> None:

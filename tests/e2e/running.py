@@ -24,14 +24,16 @@ from tests.monitor.alerting.servers import until
 class RunningMonitor:
     """``python -m monitor --cameras plant.yaml`` in ``folder``, its HTTP service on a free port."""
 
-    def __init__(self, folder: Path, plant: dict[str, Any], *options: str) -> None:
+    def __init__(
+        self, folder: Path, plant: dict[str, Any], *options: str, program: tuple[str, ...] = ("-m", "monitor")
+    ) -> None:
         self.folder = folder
         self.file = folder / "plant.yaml"
         self.log_file = folder / "monitor.log"
         self.write(plant)
         self._log = self.log_file.open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "monitor", "--cameras", str(self.file), "--log-format", "json", *options],
+            [sys.executable, *program, "--cameras", str(self.file), "--log-format", "json", *options],
             stdout=self._log,
             stderr=self._log,
             cwd=ROOT,
@@ -61,9 +63,9 @@ class RunningMonitor:
 
     @property
     def address(self) -> str:
-        found = re.search(r"http://127\.0\.0\.1:\d+", self.log)
-        assert found is not None, self.log
-        return found[0]
+        found: list[str] = re.findall(r"http://127\.0\.0\.1:\d+", self.log)
+        assert found, self.log
+        return found[-1]  # of the last life in this folder
 
     def get(self, path: str) -> tuple[int, str]:
         try:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from monitor import config
-from monitor.app import Monitor
+from monitor.app import WAITING_DECISIONS, Monitor
 from monitor.observe.log import RedactedRecord
 from tests.e2e.clips import moving_clip
 from tests.monitor.alerting.servers import Subscriber, eventually, mosquitto, subscriber
@@ -150,6 +150,31 @@ def test_without_mqtt_nothing_is_waited_for_at_the_end(tmp_path: Path, clip: Pat
 
     live(file, scenario, dry_run=True)
     assert time.monotonic() - asked_s < 5.0
+
+
+def test_scores_wait_for_a_disk_that_hangs_in_bounded_number_and_the_scorer_goes_on_afterwards(
+    tmp_path: Path, clip: Path
+) -> None:
+    file = write(tmp_path, 1, [{"name": "off", "url": clip.as_uri(), "enabled": False}], mqtt="off")
+    thaws, given = threading.Event(), 0
+
+    def score(monitor: Monitor) -> None:
+        nonlocal given
+        for _ in range(WAITING_DECISIONS + 10):
+            monitor.scored([])
+            given += 1
+
+    async def scenario(monitor: Monitor) -> None:
+        monitor._decisions.submit(thaws.wait)  # the alarms' thread, as it is while a commit hangs
+        scoring = asyncio.create_task(asyncio.to_thread(score, monitor))
+        await eventually(lambda: given == WAITING_DECISIONS)
+        await asyncio.sleep(0.2)
+        assert given == WAITING_DECISIONS, "no more wait in memory"
+        thaws.set()
+        await scoring
+        assert given == WAITING_DECISIONS + 10
+
+    live(file, scenario)
 
 
 def test_a_failure_ends_the_monitor_with_the_original_error_and_leaves_no_thread(tmp_path: Path, clip: Path) -> None:

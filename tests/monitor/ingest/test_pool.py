@@ -212,6 +212,7 @@ def test_a_stopped_process_is_noticed_and_replaced(watch: Callable[..., Any], tm
         os.kill(pid, signal.SIGSTOP)
         w.until(lambda: w.pool.health()["a"].restarts == 1 and w.link("a") == "up", 25.0)
         assert gone(pid)
+        assert w.pool.health()["a"].suspected == 0, "nobody's stream is to blame"
 
 
 def test_readers_ignore_the_signals_that_are_meant_for_the_monitor(watch: Callable[..., Any], tmp_path: Path) -> None:
