@@ -277,9 +277,7 @@ class Monitor:
             newest = next(times for times in reversed(bag.times) if times is not None)
             self._metrics.observe_scored(bag.scored_s - newest.captured_s)
         while not self._undecided.acquire(timeout=LOOK_EVERY_S):
-            if self._stopping.is_set():
-                return  # the end is near, and nobody decides: ``_drain`` says so
-            self.turned()  # the disk hangs, not the scorer
+            self.turned()  # the disk hangs, not the scorer; at the end ``_drain`` does not wait for ever
         self._decisions.submit(self._guarded, self._decide_on, bags)
         self._loop.call_soon_threadsafe(self._show, bags)
 

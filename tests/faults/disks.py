@@ -49,8 +49,13 @@ class Disk:
 
     @contextlib.contextmanager
     def unwritable(self) -> Iterator[None]:
-        """No file can be written, those that are open included (a remount would be refused while they are)."""
-        paths = [str(path) for path in (*self.folder.rglob("*"), self.folder) if not path.is_symlink()]
+        """No file can be written, those that are open included (a remount would be refused while they are).
+
+        SQLite's -shm files are mapped: a write to an immutable mapped page is answered with SIGBUS, which no disk
+        that is merely read-only does.
+        """
+        files = [path for path in self.folder.rglob("*") if not path.is_symlink() and not path.name.endswith("-shm")]
+        paths = [str(path) for path in (*files, self.folder)]
         _run("chattr", "+i", *paths)
         try:
             yield

@@ -110,6 +110,42 @@ def _command(pid: str) -> bytes:
         return b""
 
 
+# -- the outbox's disk, first: later its files have room of their own, and do without the disk's for a minute -------
+
+
+def _disk_fault(plant: Plant, fault: str, detected_s: float, since: int, others: Any, since_s: float) -> None:
+    rig = plant.rig
+    recovered_s = waited_s(lambda: rig.metric("vad_outbox_durable") == 1, 30, "a durable outbox", since_s)
+    assert rig.monitor.get("/readyz")[0] == 200
+    rig.alerts_flow()
+    record(
+        Row(
+            fault=fault,
+            seen="`vad_outbox_durable` 0, `/readyz` 503: alerts are not durable; they go on from memory",
+            detected_s=detected_s,
+            # At the first write that fails: what still fits into the files as they are is durable.
+            recovered_s=recovered_s,
+            recover_limit_s=5.0 + LOOK_S,
+            others_affected=others(),
+            **rig.account(since),
+        )
+    )
+
+
+@pytest.mark.parametrize("kind", ["full", "unwritable"])
+def test_an_outbox_disk_that_takes_nothing_more_costs_no_alert(plant: Plant, kind: str) -> None:
+    rig, others, since = plant.rig, plant.rig.watch_others(), plant.rig.mark()
+    began_s = time.monotonic()
+    with getattr(plant.state, kind)():
+        detected_s = waited_s(lambda: rig.metric("vad_outbox_durable") == 0, 30, "noticing", began_s)
+        status, text = rig.monitor.get("/readyz?verbose")
+        assert (status, "alerts are not durable" in text) == (503, True)
+        told = rig.mark()
+        waited_s(lambda: len(rig.alerts(told)) >= 3, 20, "alerts go on from memory")
+    name = {"full": "outbox: disk full", "unwritable": "outbox: disk cannot be written (immutable files)"}[kind]
+    _disk_fault(plant, name, detected_s, since, others, time.monotonic())
+
+
 # -- streams ---------------------------------------------------------------------------------------------------
 
 
@@ -364,40 +400,7 @@ def test_a_broker_that_refuses_is_named_and_gets_everything_once_it_does_not(pla
     )
 
 
-# -- disks -----------------------------------------------------------------------------------------------------
-
-
-def _disk_fault(plant: Plant, fault: str, detected_s: float, since: int, others: Any, since_s: float) -> None:
-    rig = plant.rig
-    recovered_s = waited_s(lambda: rig.metric("vad_outbox_durable") == 1, 30, "a durable outbox", since_s)
-    assert rig.monitor.get("/readyz")[0] == 200
-    rig.alerts_flow()
-    record(
-        Row(
-            fault=fault,
-            seen="`vad_outbox_durable` 0, `/readyz` 503: alerts are not durable; they go on from memory",
-            detected_s=detected_s,
-            # At the first write that fails: what still fits into the files as they are is durable.
-            recovered_s=recovered_s,
-            recover_limit_s=5.0 + LOOK_S,
-            others_affected=others(),
-            **rig.account(since),
-        )
-    )
-
-
-@pytest.mark.parametrize("kind", ["full", "unwritable"])
-def test_an_outbox_disk_that_takes_nothing_more_costs_no_alert(plant: Plant, kind: str) -> None:
-    rig, others, since = plant.rig, plant.rig.watch_others(), plant.rig.mark()
-    began_s = time.monotonic()
-    with getattr(plant.state, kind)():
-        detected_s = waited_s(lambda: rig.metric("vad_outbox_durable") == 0, 30, "noticing", began_s)
-        status, text = rig.monitor.get("/readyz?verbose")
-        assert (status, "alerts are not durable" in text) == (503, True)
-        told = rig.mark()
-        waited_s(lambda: len(rig.alerts(told)) >= 3, 20, "alerts go on from memory")
-    name = {"full": "outbox: disk full", "unwritable": "outbox: disk cannot be written (immutable files)"}[kind]
-    _disk_fault(plant, name, detected_s, since, others, time.monotonic())
+# -- a disk that hangs, and the disk of the evidence -----------------------------------------------------------------
 
 
 def test_an_outbox_disk_that_hangs_makes_the_monitor_unready_and_loses_nothing(plant: Plant) -> None:
