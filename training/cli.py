@@ -61,6 +61,12 @@ def _data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     extract = _with_features(_on_clips(_command(commands, "extract", "make and keep the features of data sets")))
     extract.add_argument("--backbone", default="effnet_lite0", help="one that the monitor knows (%(default)s)")
     extract.add_argument("--fps", type=float, default=15.0, help="analysed frames a second (%(default)s)")
+    extract.add_argument("--weights", type=Path, help="of the backbone (left out: what the monitor's cache has)")
+    extract.add_argument("--crops", type=int, choices=(1, 2, 5, 10), default=2, help="of a picture (%(default)s)")
+    extract.add_argument("--float16", action="store_true", help="keep half precision")
+    extract.add_argument("--workers", type=int, default=1, help="processes; many GPUs: start it by torchrun")
+    extract.add_argument("--vggish", type=Path, metavar="WEIGHTS", help="sound too, by VGGish with these weights")
+    extract.add_argument("--vggish-pca", type=Path, metavar="FILE", help="the published PCA of VGGish")
     extract.set_defaults(run=_extract)
 
     truth = _command(commands, "truth", "frame truth of a data set, out of its own annotation")
@@ -143,14 +149,27 @@ def _note(text: str) -> None:
 
 
 def _extract(asked: argparse.Namespace) -> None:
-    from monitor.features import backbone
-    from training import catalogue, extract
+    from training import catalogue, extract, vggish
 
     videos = catalogue.local(asked.data, asked.sets.split(","))
-    made = extract.extract(
-        videos, asked.data, asked.features, backbone.create(asked.backbone, asked.device), asked.fps, mirrored=True
+    done = extract.run(
+        videos,
+        asked.data,
+        asked.features,
+        backbone=asked.backbone,
+        device=asked.device,
+        weights=asked.weights,
+        fps=asked.fps,
+        crops=asked.crops,
+        as_float16=asked.float16,
+        workers=asked.workers,
     )
-    _say(f"{len(made)} videos, {sum(map(len, made.values()))} segments in {asked.features}")
+    _say(f"{len(done.made)} videos made, {len(done.skipped)} were there, {done.segments} segments: {done.folder}")
+    if asked.vggish is not None:
+        heard = vggish.run(
+            videos, asked.data, done.folder, weights=asked.vggish, pca=asked.vggish_pca, device=asked.device
+        )
+        _say(f"sound of {len(heard.made)} videos made, {len(heard.skipped)} were there")
 
 
 def _truth(asked: argparse.Namespace) -> None:

@@ -109,10 +109,10 @@ def write(folder: Path, video_id: str, features: Features) -> None:
     path = folder / f"{video_id}.npy"
     path.parent.mkdir(parents=True, exist_ok=True)
     if features.times_N2 is not None and features.motion_NM is not None:
-        half = path.with_name(f".{path.stem}.segments.part.npz")
+        half = path.with_name(f".{path.stem}.segments.{os.getpid()}.npz")
         np.savez(half, times=features.times_N2, motion=features.motion_NM)
         half.replace(folder / f"{video_id}.segments.npz")
-    half = path.with_name(f".{path.stem}.part.npy")
+    half = path.with_name(f".{path.stem}.{os.getpid()}.npy")
     np.save(half, features.features_NCD)
     half.replace(path)
 

@@ -125,9 +125,12 @@ class Settings:
     """So many steps with batches of 2 and 2 videos, to see that all is there; every table says that it is no result."""
     whole: bool = True
     """The published number of videos must be there."""
-    rounds: int = 1000
-    """Of the bootstrap."""
     told: Callable[[str], None] = field(default=lambda line: None)
+
+    @property
+    def rounds(self) -> int:
+        """Of the bootstrap."""
+        return 1000 if self.trial is None else 50
 
 
 def material(settings: Settings, column: str) -> Material:

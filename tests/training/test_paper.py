@@ -28,15 +28,22 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def reproduce(data: Path, results: Path, what: str, *more: str) -> int:
-    place = ["--data", str(data), "--results", str(results), "--part", "--seeds", "2"]
+    place = ["--data", str(data), "--results", str(results), "--part", "--seeds", "1"]
     return cli.main(["reproduce", what, *place, "--trial", "2", *more])
 
 
 ROWS = {
-    "table1": ["UCF-Crime | Bi-LSTM alone | 81.72", "ShanghaiTech | Video Classifier | 95.40"]
-    + ["XD-Violence RGB+VGGish | Video Classifier† | 78.75"],
-    "table2": ["UCF-Crime | Ours (mean) | 84.72", "UCF-Crime | RTFM | 84.30", "UCF-Crime | UR-DMU | 86.97"]
-    + ["UCF-Crime | MIST (I3D) | 82.30 | | | |"],
+    "table1": [
+        "UCF-Crime | Bi-LSTM alone | 81.72",
+        "ShanghaiTech | Video Classifier | 95.40",
+        "XD-Violence RGB+VGGish | Video Classifier† | 78.75",
+    ],
+    "table2": [
+        "UCF-Crime | Ours (mean) | 84.72",
+        "UCF-Crime | RTFM | 84.30",
+        "UCF-Crime | UR-DMU | 86.97",
+        "UCF-Crime | MIST (I3D) | 82.30 | | | |",
+    ],
     "table3": ["ShanghaiTech | Ours (mean) | 96.28", "ShanghaiTech | Sultani | – "],
     "table4": ["XD-Violence RGB | Ours (mean) | 74.99", "XD-Violence RGB+VGGish | Ours† (mean) | 82.13"],
     "table5": ["UCF-Crime | RTFM + Video Classifier | 85.21", "ShanghaiTech | RTFM + Ours (halves) | 97.48"],
@@ -69,13 +76,13 @@ def test_a_figure_is_drawn(what: str, data: Path, results: Path, capsys: pytest.
 
 
 def test_an_ensemble_is_the_mean_of_its_detectors_frame_by_frame(data: Path, results: Path) -> None:
-    settings = Settings(data=data, results=results, seeds=(0, 1), trial=2, whole=False)
+    settings = Settings(data=data, results=results, seeds=(0,), trial=2, whole=False)
     material = paper.material(settings, "UCF-Crime")
     plan = paper.plan(settings, ["rtfm+ours, halves"])
     out = results / "ucf-crime"
     experiment.run(material, plan, out)
-    parts = [experiment.scores(plan, out, name, "last", 32, 1) for name in ("rtfm", "video_classifier", "bilstm_mil")]
-    mean = experiment.scores(plan, out, "rtfm+ours, halves", "last", 32, 1)
+    parts = [experiment.scores(plan, out, name, "last", 32, 0) for name in ("rtfm", "video_classifier", "bilstm_mil")]
+    mean = experiment.scores(plan, out, "rtfm+ours, halves", "last", 32, 0)
     assert mean == pytest.approx(parts[0] / 2 + parts[1] / 4 + parts[2] / 4, abs=1e-6)
     judged = experiment.judged(material, mean)
     assert [len(video.scores_F) for video in judged] == [len(material.truth.labels[v.id]) for v in material.tested]
