@@ -11,6 +11,13 @@ const SIGNS = { ok: "●", learning: "◔", connecting: "◌", degraded: "◐", 
 const AT_ONCE = 4;
 const LARGEST_REM = 34, SMALLEST_REM = 14.5, TEXT_REM = 7.5;
 
+// Lines are drawn together, after all words are written: reading a size in between would lay the page out 200 times.
+const dirty = new Set();
+function later(tile) {
+  if (!dirty.size) requestAnimationFrame(() => { for (const one of dirty) one.draw(); dirty.clear(); });
+  dirty.add(tile);
+}
+
 class Tile {
   constructor(name, seen) {
     this.name = name;
@@ -56,7 +63,7 @@ class Tile {
     say(this.reason, camera.shelf ? camera.shelf.reason : camera.status === "ok" ? "" : camera.reason);
     this.element.setAttribute("aria-label",
       `${this.name}: ${up ? `${t("raised")}, ` : ""}${named("status", camera.status)}, ${t("score")} ${score(last)}`);
-    if (this.visible) this.draw();
+    if (this.visible) later(this);
   }
 
   draw() {
@@ -189,8 +196,15 @@ export function wall(view, state) {
     }
   }
 
-  const onChange = () => arrange();
-  live.addEventListener("whole", onChange);
+  const onWhole = () => arrange();
+  /** Most changes are new scores: only what stands elsewhere afterwards needs the whole order. */
+  function onChange({ detail }) {
+    const moved = detail.removed.length > 0 || Object.entries(detail.cameras).some(([name, delta]) =>
+      !tiles.has(name) || Object.keys(delta).some((key) => key !== "points"));
+    if (moved) return arrange();
+    for (const name of Object.keys(detail.cameras)) tiles.get(name).show(live.cameras.get(name));
+  }
+  live.addEventListener("whole", onWhole);
   live.addEventListener("change", onChange);
   const timer = setInterval(shoot, 500);
   addEventListener("resize", fit);
@@ -203,7 +217,7 @@ export function wall(view, state) {
     },
     redraw: () => tiles.forEach((tile) => tile.visible && tile.draw()),
     leave() {
-      live.removeEventListener("whole", onChange);
+      live.removeEventListener("whole", onWhole);
       live.removeEventListener("change", onChange);
       clearInterval(timer);
       removeEventListener("resize", fit);
