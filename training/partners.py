@@ -16,15 +16,17 @@ from training import losses
 
 
 def sultani(abnormal_BT: Tensor, normal_BT: Tensor, weights: Sequence[Tensor]) -> Tensor:
-    """CVPR 2018, eq. 7 and the authors' code: a hinge over all pairs of bags, smoothness and sparsity summed over the
-    batch's abnormal bags (8e-5 each), and 1e-3 times the squares of all weight matrices."""
-    bags = len(abnormal_BT)
-    return (
+    """CVPR 2018, eq. 7, weighted as in the authors' code: everything is summed over the batch's abnormal bags.
+
+    That is a hinge of each with all normal bags (their mean), smoothness and sparsity (8e-5 each); and once 1e-3 times
+    the squares of all weight matrices, which the sum makes 30 times lighter than a mean would.
+    """
+    of_a_bag = (
         losses.ranking(abnormal_BT, normal_BT, margin=1.0, pairing="all_pairs")
-        + 8e-5 * bags * losses.smoothness(abnormal_BT)
-        + 8e-5 * bags * losses.sparsity(abnormal_BT)
-        + 1e-3 * losses.weight_norm(weights, "squared")
+        + 8e-5 * losses.smoothness(abnormal_BT)
+        + 8e-5 * losses.sparsity(abnormal_BT)
     )
+    return len(abnormal_BT) * of_a_bag + 1e-3 * losses.weight_norm(weights, "squared")
 
 
 def longest(aggregated_BTD: Tensor, scores_BT: Tensor, mask_BT: Tensor, crops: int) -> tuple[Tensor, Tensor]:
@@ -81,11 +83,13 @@ def at_top(features_BTE: Tensor, by_BT: Tensor) -> Tensor:
 
 
 def memories(seen: Remembered) -> Tensor:
-    """UR-DMU's four cross-entropies: each memory answers to its own, and the abnormal one not to normal videos; a part of
-    an abnormal video is normal, so the normal memory answers to some of it."""
+    """UR-DMU's four cross-entropies, as its code has them: each memory answers to its own and not to the other's.
+
+    Of a normal video that is said of every segment, of an abnormal one only of the T // 16 + 1 where it is most so.
+    """
     return (
         cross_entropy(top(seen.abnormal_of_A), 1.0)
-        + cross_entropy(top(seen.normal_of_A), 1.0)
+        + cross_entropy(top(1 - seen.normal_of_A), 1.0)
         + cross_entropy(seen.normal_of_N, 1.0)
         + cross_entropy(seen.abnormal_of_N, 0.0)
     )
@@ -98,7 +102,10 @@ def triplet(anchor_BE: Tensor, near_BE: Tensor, far_BE: Tensor, margin: float = 
 
 
 def divergence(mean_BTE: Tensor, log_variance_BTE: Tensor) -> Tensor:
-    """Kullback-Leibler divergence from the standard normal: summed over dimensions, the mean over segments."""
+    """Kullback-Leibler divergence from the standard normal: summed over dimensions, the mean over segments.
+
+    The authors' code sums over segments and takes the mean over dimensions: T / 512 of ours.
+    """
     return -0.5 * (1 + log_variance_BTE - mean_BTE.square() - log_variance_BTE.exp()).sum(2).mean()
 
 

@@ -163,7 +163,9 @@ def save(folder: Path, card: Card, standardise: Standardisation, ensemble: Ensem
 
 
 def _storable(key: str, tensor: Tensor, half: bool) -> Tensor:
-    stored = tensor.detach().cpu().to(torch.float16 if half else torch.float32).contiguous()
+    # A count (batch normalisation keeps one of its batches) would be beyond float16 after 65,504.
+    dtype = torch.float16 if half and tensor.is_floating_point() else torch.float32
+    stored = tensor.detach().cpu().to(dtype).contiguous()
     if not torch.isfinite(stored).all():
         raise ArtefactError(f"'{key}' has values that are no finite numbers{' in float16' if half else ''}")
     return stored

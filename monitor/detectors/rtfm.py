@@ -1,9 +1,9 @@
 """RTFM: a multi-scale temporal network whose features grow long where a segment is abnormal.
 
-Tian et al.: Weakly-supervised video anomaly detection with robust temporal feature magnitude learning, ICCV 2021. Three
-dilated convolutions (1, 2, 4) and a non-local block see near and far; concatenated, mixed and added to the input they give
-each segment a feature whose length chooses the segments that a video is judged by, in training. 24,718,849 parameters at
-D = 2048.
+Tian et al.: Weakly-supervised video anomaly detection with robust temporal feature magnitude learning, ICCV 2021.
+Three dilated convolutions (1, 2, 4) and a non-local block see near and far; concatenated, mixed and added to the input
+they give each segment a feature whose length chooses the segments that a video is judged by, in training. 24,718,849
+parameters at D = 2048.
 
 Shape suffixes: B bags, T segments, D dimensions of a feature, H = D / 4 channels of a scale, I inner channels.
 """
@@ -43,7 +43,7 @@ class Rtfm(Detector):
         self.fc1, self.fc2, self.fc3 = nn.Linear(dimensions, 512), nn.Linear(512, 128), nn.Linear(128, 1)
         self.dropout = nn.Dropout(dropout)
         for module in self.modules():
-            if isinstance(module, nn.Conv1d | nn.Linear) and module is not self.far.out[0]:
+            if isinstance(module, nn.Conv1d | nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)

@@ -1,7 +1,7 @@
 """Sultani's detector: three layers a segment, each segment for itself; the field's first for weak labels.
 
-Sultani, Chen, Shah: Real-world anomaly detection in surveillance videos, CVPR 2018: features L2-normalised, FC 512 ReLU,
-dropout 0.6, FC 32 identity, dropout 0.6, FC 1 sigmoid; weights drawn after Glorot.
+Sultani, Chen, Shah: Real-world anomaly detection in surveillance videos, CVPR 2018: features L2-normalised, FC 512
+ReLU, dropout 0.6, FC 32 identity, dropout 0.6, FC 1 sigmoid; weights drawn after Glorot.
 
 Shape suffixes: B bags, T segments, D dimensions of a feature, H hidden.
 """

@@ -1,8 +1,8 @@
 """UR-DMU: a transformer that looks near and far, and two memories of what is normal and what is not.
 
 Zhou, Yu, Yang: Dual memory units with uncertainty regulation for weakly supervised video anomaly detection, AAAI 2023.
-Each segment is compared with 60 prototypes of the normal and 60 of the abnormal; what they remember of it is added to what
-it is. 6,492,929 parameters at D = 1024.
+Each segment is compared with 60 prototypes of the normal and 60 of the abnormal; what they remember of it is added to
+what it is. 6,492,929 parameters at D = 1024.
 
 Shape suffixes: B bags, T segments, D dimensions of a feature, E = 512 embedded, A heads, K prototypes of a memory.
 """
@@ -24,7 +24,7 @@ EMBEDDED, HEADS, PROTOTYPES = 512, 4, 60
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Remembered:
-    """What training needs of both halves of a batch; ``abnormal``/``normal`` say of whose memory, A/N of which videos."""
+    """What training needs of both halves of a batch; ``abnormal``/``normal`` say whose memory, A/N which videos."""
 
     logits_BT: Tensor
     """Abnormal videos first."""
@@ -117,7 +117,10 @@ class Memory(nn.Module):
 
 
 class Block(nn.Module):
-    """A pre-norm transformer block: far by softmax attention, near by a fixed decay with the distance."""
+    """A pre-norm transformer block: far by softmax attention, near by a fixed decay with the distance.
+
+    The decay's weights sum to 1 for each segment that looks; in the authors' code for each that is looked at.
+    """
 
     def __init__(self, dropout: float) -> None:
         super().__init__()

@@ -129,6 +129,9 @@ def test_every_registered_detector_has_a_horizon_and_its_name() -> None:
         "video_classifier": ("video_classifier", "long_term"),
         "bilstm_mil": ("bilstm_mil", "short_term"),
         "bilstm_classifier": ("bilstm_classifier", "long_term"),
+        "sultani": ("sultani", "short_term"),
+        "rtfm": ("rtfm", "short_term"),
+        "ur_dmu": ("ur_dmu", "short_term"),
     }
 
 
