@@ -178,14 +178,17 @@ def _now(console: Console) -> APIRouter:
     @router.get(
         "/cameras/{camera}/picture",
         response_class=Response,
-        responses={200: {"content": {"image/jpeg": {}}, "description": "The newest picture, private areas black."}},
+        responses={
+            200: {"content": {"image/jpeg": {}}, "description": "The newest picture, private areas black."},
+            204: {"description": "This camera gives no picture just now."},
+        },
     )
     async def picture(camera: Key) -> Response:
         if camera not in console.wall.names or not console.pictures:
             raise HTTPException(404, "there is no such camera, or pictures are switched off")
         found = await console.picture(camera)
         if found is None:
-            raise HTTPException(404, "this camera gives no picture just now")
+            return Response(status_code=204)
         jpeg, captured_s = found
         return Response(jpeg, media_type="image/jpeg", headers={"x-captured-s": f"{captured_s:.3f}"})
 

@@ -24,7 +24,7 @@ from training import catalogue
 pytestmark = pytest.mark.browser
 SHOTS = os.environ.get("CONSOLE_SHOTS")
 """A folder for pictures of the pages, to be looked at."""
-PATIENCE_MS = 15_000
+PATIENCE_MS = 30_000
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ export const address = (path) => BASE + path;
 export async function picture(name) {
   try {
     const answer = await fetch(`${BASE}${camera(name)}/picture`);
-    if (!answer.ok) return null;
+    if (answer.status !== 200) return null;
     return { url: URL.createObjectURL(await answer.blob()), capturedS: Number(answer.headers.get("x-captured-s")) };
   } catch {
     return null;
