@@ -65,7 +65,7 @@ def against_length(
     axes.minorticks_off()
     axes.set(xlabel="l, segments a bag", ylabel=ylabel, title=title)
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     _save(figure, to)
 
 
