@@ -101,3 +101,82 @@ def test_the_long_term_loss_is_binary_cross_entropy() -> None:
 def test_random_pairs_need_equal_numbers() -> None:
     with pytest.raises(ValueError, match="as many abnormal as normal"):
         losses.ranking(torch.zeros(3, 2), torch.zeros(2, 2), margin=1.0, pairing="random")
+
+
+# Each term of eq. 2 for itself
+
+
+def test_the_hinge_of_all_pairs_takes_any_two_numbers_of_bags() -> None:
+    """Maxima 0.9, 0.2, 0.5 against 0.4, 0.7: the mean of six."""
+    abnormal = torch.tensor([[0.9, 0.1], [0.2, 0.2], [0.0, 0.5]], dtype=torch.float64)
+    normal = torch.tensor([[0.4, 0.0], [0.7, 0.7]], dtype=torch.float64)
+    expected = (0.5 + 0.8 + 1.2 + 1.5 + 0.9 + 1.2) / 6
+    found = losses.ranking(abnormal, normal, margin=1.0, pairing="all_pairs")
+    assert found.item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("margin", "expected"), [(0.1, 0.0), (0.3, 0.0), (0.5, 0.2), (1.0, 0.7)])
+def test_a_pair_that_is_a_margin_apart_costs_nothing(margin: float, expected: float) -> None:
+    found = losses.ranking(torch.tensor([[0.1, 0.8]]), torch.tensor([[0.5, 0.2]]), margin=margin, pairing="random")
+    assert found.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_ith_abnormal_bag_meets_the_ith_normal_one() -> None:
+    abnormal, normal = torch.tensor([[1.0], [0.0]]), torch.tensor([[0.0], [1.0]])
+    assert losses.ranking(abnormal, normal, margin=1.0, pairing="random").item() == 1.0  # (0 + 2) / 2
+    assert losses.ranking(abnormal, normal.flip(0), margin=1.0, pairing="random").item() == 1.0  # (1 + 1) / 2
+    assert losses.ranking(abnormal, normal, margin=0.5, pairing="random").item() == 0.75  # (0 + 1.5) / 2
+    assert losses.ranking(abnormal, normal.flip(0), margin=0.5, pairing="random").item() == 0.5
+
+
+@pytest.mark.parametrize(
+    ("bags", "smooth", "sparse"),
+    [
+        ([[0.5]], 0.0, 0.5),
+        ([[0.1, 0.4, 0.2]], 0.09 + 0.04, 0.7),
+        # Never from the end of one bag to the begin of the next: 0 → 1 costs nothing.
+        ([[0.0, 0.0], [1.0, 1.0]], 0.0, 1.0),
+        ([[0.0, 1.0], [1.0, 0.5]], (1 + 0.25) / 2, 1.25),
+    ],
+)
+def test_smoothness_and_sparsity_are_sums_over_a_bag_and_means_over_bags(
+    bags: list[list[float]], smooth: float, sparse: float
+) -> None:
+    scores = torch.tensor(bags, dtype=torch.float64)
+    assert losses.smoothness(scores).item() == pytest.approx(smooth)
+    assert losses.sparsity(scores).item() == pytest.approx(sparse)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("joint", 13.0), ("per_layer", 5.0 + 12.0), ("squared", 169.0)])
+def test_the_norm_of_the_matrices(kind: Literal["joint", "per_layer", "squared"], expected: float) -> None:
+    weights = [torch.tensor([[3.0, -4.0]], dtype=torch.float64), torch.tensor([[12.0]], dtype=torch.float64)]
+    assert losses.weight_norm(weights, kind).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("pairing", ["random", "all_pairs"])
+@pytest.mark.parametrize("norm", ["joint", "per_layer", "squared"])
+def test_the_gradient_of_every_variant_is_that_of_finite_differences(
+    pairing: Literal["random", "all_pairs"], norm: Literal["joint", "per_layer", "squared"]
+) -> None:
+    random = np.random.default_rng(3)
+    abnormal, normal = (torch.from_numpy(random.random((3, 4))).requires_grad_() for _ in range(2))
+    weights = [torch.from_numpy(random.normal(size=shape)).requires_grad_() for shape in ((2, 2), (1, 2))]
+    terms = losses.ShortTermLoss(smoothness=0.5, sparsity=0.25, weight=0.125, pairing=pairing, norm=norm)
+    assert torch.autograd.gradcheck(lambda a, n, *w: losses.short_term(a, n, w, terms), (abnormal, normal, *weights))
+
+
+def test_each_constant_weighs_its_own_term() -> None:
+    abnormal, normal = torch.tensor([[0.25, 0.75]]).double(), torch.tensor([[0.5, 0.0]]).double()
+    weights = [torch.tensor([[2.0]]).double()]
+    terms = losses.ShortTermLoss(smoothness=10.0, sparsity=100.0, weight=1000.0, margin=0.5)
+    expected = (0.5 - 0.75 + 0.5) + 10 * 0.25 + 100 * 1.0 + 1000 * 2.0
+    assert losses.short_term(abnormal, normal, weights, terms).item() == pytest.approx(expected)
+
+
+def test_the_gradient_of_the_long_term_loss_is_that_of_finite_differences() -> None:
+    logits = torch.tensor([-2.0, 0.5, 3.0], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda values: losses.long_term(values, torch.tensor([0, 1, 0])), (logits,))
+
+
+def test_the_long_term_loss_of_a_logit_beyond_the_sigmoids_reach_is_finite() -> None:
+    assert losses.long_term(torch.tensor([200.0]), torch.tensor([0])).item() == 200.0
