@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -140,7 +141,6 @@ def _load(file: Path) -> Any:
 def _signals_taken_early() -> Iterator[list[int]]:
     """From now on SIGTERM ends a monitor that has begun nothing with exit code 0, and SIGHUP, whose default is death,
     is remembered in the list that is yielded: the imports and the configuration take seconds."""
-    import os
     import signal
 
     remembered: list[int] = []
@@ -185,7 +185,6 @@ def _watch(plant: Any, file: Path, shard: Any, remembered: Sequence[int], *, dry
     """Runs a monitor until it is asked to stop; a fault that a person can mend becomes a sentence."""
     import asyncio
     import logging
-    import os
     import signal
 
     from monitor.app import Monitor, signals
@@ -235,6 +234,7 @@ def _check(arguments: argparse.Namespace) -> int:
     """Config first, then what it names: the artefact, and whether it fits its settings."""
     plant = _load(arguments.file)
     if plant is None:
+        _say_artefact_mistake(arguments.file)
         return BAD_CONFIG
     from monitor.scoring.rings import open_rings
 
@@ -251,6 +251,24 @@ def _check(arguments: argparse.Namespace) -> int:
         f"{card.backbone}, l = {bags.length}, stride {bags.stride}, delay {bags.delay}"
     )
     return OK
+
+
+def _say_artefact_mistake(file: Path) -> None:
+    """What is wrong with the artefact that a file with other mistakes names: all is said in one go."""
+    from monitor.config.lines import read
+    from monitor.detectors import artefact
+
+    try:
+        document = read(file.read_text(encoding="utf-8"), str(file), os.environ)
+        scoring = document.data.get("scoring") if isinstance(document.data, dict) else None
+        named = scoring.get("artefact") if isinstance(scoring, dict) else None
+        if isinstance(named, str) and "\0" not in named:
+            beside = file.parent / named  # as the loading has it: a name of ours, or a folder beside the file
+            artefact.verify(beside if "/" in named or (named != "default" and beside.exists()) else named)
+    except artefact.ArtefactError as error:
+        _say(f"{file}:{document.places['scoring', 'artefact'].line}: scoring.artefact: {error}")
+    except (OSError, UnicodeDecodeError):
+        pass  # said already
 
 
 def _probe(arguments: argparse.Namespace) -> int:

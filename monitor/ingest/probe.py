@@ -28,6 +28,9 @@ class ProbeResult:
     """From the beginning of the connection to its end."""
     first_frame_s: float | None = None
     """From the beginning of the connection to the first decoded frame."""
+    late_s: float | None = None
+    """How much later than the promptest one the latest frame came, by its stamp: what the way here holds up at times.
+    None for what is read faster than it was filmed (files)."""
     key_interval_s: float | None = None
     """The longest time between two key frames that was seen; None: fewer than two came."""
     frames: int = 0
@@ -44,6 +47,8 @@ class ProbeResult:
         parts = [f"{self.codec} {self.width_px}x{self.height_px}", rate]
         if self.first_frame_s is not None:
             parts.append(f"first frame after {self.first_frame_s:.2f} s")
+        if self.late_s is not None:
+            parts.append(f"frames up to {self.late_s:.2f} s late")
         if self.key_interval_s is not None:
             parts.append(f"a key frame every {self.key_interval_s:.2g} s")
         if self.decode_errors:
@@ -87,10 +92,19 @@ def probe(
         claimed_fps=seen.claimed_fps,
         open_s=open_s,
         first_frame_s=seen.first_frame_s,
+        late_s=_late(seen),
         key_interval_s=max(keys) if keys else None,
         frames=seen.frames,
         decode_errors=seen.decode_errors,
     )
+
+
+def _late(seen: _Seen) -> float | None:
+    """The spread of (arrival − stamp), if the frames came as slowly as they were filmed."""
+    if len(seen.stamps_s) < 2 or seen.came_s[-1] - seen.came_s[0] < 0.7 * (seen.stamps_s[-1] - seen.stamps_s[0]):
+        return None
+    behind_s = [came_s - stamp_s for came_s, stamp_s in zip(seen.came_s, seen.stamps_s, strict=True)]
+    return max(behind_s) - min(behind_s)
 
 
 class _Seen:
@@ -101,6 +115,8 @@ class _Seen:
         self.size_px = (0, 0)
         self.claimed_fps: float | None = None
         self.stamps_s: list[float] = []
+        self.came_s: list[float] = []
+        """When each of the stamped frames was decoded."""
         self.keys_s: list[float] = []
         self.frames = 0
         self.decode_errors = 0
@@ -120,6 +136,7 @@ def _watch(stream: Stream, seen: _Seen, started_s: float, watch_s: float, clock:
                     seen.first_frame_s = clock() - started_s
                 if decoded.stamp_s is not None:
                     seen.stamps_s.append(decoded.stamp_s)
+                    seen.came_s.append(clock())
                     if decoded.frame.key_frame:
                         seen.keys_s.append(decoded.stamp_s)
             seen.decode_errors = stream.decode_errors

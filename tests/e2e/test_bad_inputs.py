@@ -113,6 +113,17 @@ def test_mistakes_in_plant_yaml_are_said_at_once_by_check_and_by_a_start(name: s
     assert vad_monitor(tmp_path, "--cameras", name) == checked
 
 
+def test_check_says_what_is_wrong_with_the_artefact_beside_what_is_wrong_with_the_file(tmp_path: Path) -> None:
+    (tmp_path / "both.yaml").write_text(
+        f"site: works\nmqtt: off\nscoring: {{artefact: defalt}}\nhttp: {{prot: 9108}}\n{YARD}"
+    )
+    checked = vad_monitor(tmp_path, "check", "both.yaml")
+    assert checked.code == 78
+    lines = checked.said.splitlines()
+    assert lines[0].startswith("both.yaml:4: http.prot: unknown key; did you mean 'port'?")
+    assert lines[1].startswith("both.yaml:3: scoring.artefact: there is no artefact 'defalt'")
+
+
 def test_wrong_usage_ends_with_2(tmp_path: Path) -> None:
     forgotten = vad_monitor(tmp_path, "--cameras")
     assert forgotten.said.splitlines()[-1] == "vad-monitor run: error: argument --cameras: expected one argument"

@@ -122,6 +122,8 @@ def test_a_path_that_does_not_exist(rtsp_server: Callable[..., Any]) -> None:
     assert found.key_interval_s == pytest.approx(1.0, rel=0.02)
     assert found.first_frame_s is not None
     assert found.first_frame_s < 3.0
+    assert found.late_s is not None
+    assert 0.0 <= found.late_s < 2.0
     assert found.summary.startswith("gate: h264 320x180, 15 frames/s, first frame after ")
 
 
