@@ -63,7 +63,8 @@ class RunningMonitor:
 
     @property
     def address(self) -> str:
-        found: list[str] = re.findall(r"http://127\.0\.0\.1:\d+", self.log)
+        # A camera's address may be http too, and stand in the log.
+        found: list[str] = re.findall(r"watching \d+ cameras of [^;]*; (http://127\.0\.0\.1:\d+)", self.log)
         assert found, self.log
         return found[-1]  # of the last life in this folder
 
