@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 
 
 AT_ONCE = 4
-"""Segments an inference. The engine keeps the activations of its largest batch for ever (300 MB more after one batch of
-40), and a larger one is no faster on a CPU."""
+"""Segments an inference. The engine keeps the activations of its largest batch for ever: 300 MB more after one large
+batch that a stall had let grow."""
 
 
 class OpenVino(Encoder):
