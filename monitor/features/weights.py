@@ -289,7 +289,8 @@ def _keep(name: str, state: State, origin: str, sha256: str, trust: Trust) -> Re
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / f"{name}-{sha256[:16]}.safetensors"
     with _replacing(kept) as part:
-        safetensors.torch.save_file(state, part)
+        # Not save_file: its file can be read by its maker alone, and one cache may serve several users.
+        part.write_bytes(safetensors.torch.save(state))
         kept_sha256 = file_sha256(part)
     record = Record(
         name=name,

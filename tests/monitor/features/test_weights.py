@@ -45,6 +45,17 @@ def test_the_default_is_taken_in_at_first_use_and_read_as_safetensors_ever_after
     assert weights.verify("effnet_lite0") == record
 
 
+def test_a_kept_file_may_be_read_by_other_users_as_the_umask_says(cache: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        weights.load("effnet_lite0")
+    finally:
+        os.umask(before)
+    kept = [path for path in cache.rglob("*") if path.is_file()]
+    assert kept
+    assert {path.stat().st_mode & 0o777 for path in kept} == {0o644}
+
+
 def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("no folder can be made below a file")
     monkeypatch.setenv("VAD_MONITOR_CACHE", str(tmp_path / "file" / "cache"))
