@@ -28,7 +28,7 @@ def cut(segments: int, l: int) -> tuple[slice, ...]:  # noqa: E741 - the paper's
 def resample(features_NX: Tensor, length: int) -> Tensor:
     """(N, …) → (T, …): the mean of bins between ``linspace(0, N, T + 1)`` in int64; repeats where N < T.
 
-    An empty bin takes the segment at its start (PAPER section 6).
+    An empty bin takes the segment at its start (the authors' code).
     """
     segments = len(features_NX)
     if segments == 0:

@@ -20,7 +20,7 @@ def long_term(logits_B: Tensor, labels_B: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShortTermLoss:
-    """The constants and the open choices of eq. 2 (PAPER section 6).
+    """The constants and the choices that the text of eq. 2 leaves open.
 
     ``pairing``: ``random`` takes the i-th abnormal with the i-th normal bag of a randomly drawn batch;
     ``all_pairs`` is Sultani's. ``norm``: ``joint`` is one unsquared Frobenius norm over all weight matrices,
