@@ -9,6 +9,7 @@ V videos, S segments of all test videos together, F frames of a video.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import json
@@ -490,29 +491,25 @@ def standardisation(material: Material) -> tuple[Scores, Scores]:
     return np.asarray(mean, dtype=np.float32), np.maximum(np.asarray(sd, dtype=np.float32), 1e-3)
 
 
-class _board:  # noqa: N801 - used like a function: with _board(folder) as told
+@contextlib.contextmanager
+def _board(folder: Path) -> Iterator[Callable[[Look], None]]:
     """TensorBoard's log of a run, where that package is there; else nothing."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        yield lambda look: None
+        return
+    writer = SummaryWriter(str(folder / "board"))
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._writer: Any = None
-
-    def __enter__(self) -> Callable[[Look], None]:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            return lambda look: None
-        self._writer = SummaryWriter(str(self._folder / "board"))
-        return self._tell
-
-    def _tell(self, look: Look) -> None:
-        self._writer.add_scalar("loss", look.loss, look.step)
+    def tell(look: Look) -> None:
+        writer.add_scalar("loss", look.loss, look.step)
         for name, value in look.measures.items():
-            self._writer.add_scalar(name, value, look.step)
+            writer.add_scalar(name, value, look.step)
 
-    def __exit__(self, *_: object) -> None:
-        if self._writer is not None:
-            self._writer.close()
+    try:
+        yield tell
+    finally:
+        writer.close()
 
 
 def _write_looks(path: Path, looks: Sequence[Look]) -> None:
