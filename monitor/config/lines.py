@@ -9,15 +9,24 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 import yaml
 
 from monitor.config.problems import Key, Problem, show_key
+from monitor.config.secret import is_kept_secret, is_secret_variable
 from monitor.config.settings import FromEnvironment
 
 DEEPEST = 30
 MOST_VALUES = 200_000
 """Aliases of aliases can make a small file endless."""
+
+SHORTEST_SECRET = 4
+"""Less is part of too many words to be looked for."""
+SHOWN_HERE = (
+    "{name} is named like a secret, and what stands here is shown: such a variable goes under password, url, "
+    "users or a hash (one that holds a path is named {name}_FILE)"
+)
 
 _TAGS = frozenset(
     f"tag:yaml.org,2002:{name}"
@@ -51,6 +60,8 @@ class Document:
     problems: list[Problem] = field(default_factory=list)
     broken: set[Key] = field(default_factory=set)
     """Keys whose value is known to be wrong: nothing more is said of them."""
+    secrets_at: dict[Key, set[str]] = field(default_factory=dict)
+    """What variables named like a secret put there, where it is long enough to be recognised."""
 
 
 def plain_scalar(text: str) -> Any:
@@ -183,25 +194,30 @@ class _Reader:
         return text if text is plain or text is None else FromEnvironment.of(text, plain_scalar(text))
 
     def _expand(self, text: str, key: Key, line: int) -> str | None:
-        unset: list[str] = []
+        wrong: list[str] = []
 
         def replace(found: re.Match[str]) -> str:
             if found[0] == "$${":
                 return "${"
-            if found[1] is None:
-                unset.append("a variable is written ${NAME} or ${NAME:-default}; a plain ${ is written $${")
+            name, default = found[1], found[2]
+            if name is None:
+                wrong.append("a variable is written ${NAME} or ${NAME:-default}; a plain ${ is written $${")
                 return ""
-            value = self._env.get(found[1], "")
-            if value or (found[2] is None and found[1] in self._env):
-                return value
-            if found[2] is None:
-                unset.append(f"the environment variable {found[1]} is not set")
-            return found[2] or ""
+            if is_secret_variable(name) and not is_kept_secret(key):
+                wrong.append(SHOWN_HERE.format(name=name))
+                return ""
+            value = self._env.get(name, "")
+            if not value and default is None and name not in self._env:
+                wrong.append(f"the environment variable {name} is not set")
+            value = value or default or ""
+            if is_secret_variable(name) and len(value) >= SHORTEST_SECRET:
+                self._document.secrets_at.setdefault(key, set()).update((value, unquote(value)))
+            return value
 
         expanded = _VARIABLE.sub(replace, text)
-        for sentence in dict.fromkeys(unset):
+        for sentence in dict.fromkeys(wrong):
             self._add(line, key, sentence)
-        return None if unset else expanded
+        return None if wrong else expanded
 
     def _add(self, line: int, key: Key, message: str) -> None:
         self._document.broken.add(key)

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from monitor.config.address import HIDDEN, StreamUrl, redact_addresses
 from monitor.config.plant import Camera, Mqtt, Plant, settings_in
 from monitor.config.problems import ConfigError, Key, Problem, sentence, show_key
+from monitor.config.secret import SECRET_KEYS
 from monitor.config.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,9 +30,11 @@ ONLY_IN_FILE: dict[type[Settings], tuple[str, ...]] = {
     Mqtt: ("password_file",),
 }
 """Keys that a file may have but the settings do not: they are resolved here."""
+IN_ADDRESS = (
+    "a variable named like a secret stands where the address is shown: in the user's name and password "
+    "(rtsp://user:${…}@host/), in a field like ?password=${…}, or under the keys username and password it is hidden"
+)
 NOT_IN_DEFAULTS = ("name", "url", "url_file")
-SECRET_KEYS = frozenset({"url", "url_file", "username", "password", "password_file", "users"})
-"""What stands under these is never shown."""
 
 
 def load(path: Path, env: Mapping[str, str] = os.environ) -> Plant:
@@ -87,6 +90,7 @@ class _Loading:
         self._folder = Path(os.path.abspath(path)).parent  # noqa: PTH100 - a link to the file counts where it stands
         self._data, self._places, self._broken = document.data, document.places, document.broken
         self._problems = document.problems
+        self._secrets_at = document.secrets_at
         self._hidden: set[str] = set()
         self._in_defaults: list[tuple[Key, Place]] = []
 
@@ -213,6 +217,9 @@ class _Loading:
             url = StreamUrl(value).relative_to(self._folder)
         except ValueError as error:
             self._add(at, str(error))
+            return
+        if any(secret in url.shown for secret in self._secrets_at.get(at, ())):
+            self._add(at, IN_ADDRESS)
             return
         self._hidden.update(url.secrets)
         camera["url"] = self._with_login(url, username, password, own, key)

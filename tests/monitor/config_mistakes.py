@@ -62,6 +62,28 @@ MISTAKES: list[tuple[str, str, list[str]]] = [
         START + "    fps: ${RATE}\n",
         ["plant.yaml:6: cameras[0].fps: expected a whole number or decimal (got '${RATE}')"],
     ),
+    (
+        "a secret where it is shown",
+        START + "    labels: {floor: '${FLOOR_TOKEN}'}\n    username: ${GATE_USER}\n    password: ${RATE_PASSWORD}\n",
+        [
+            "plant.yaml:6: cameras[0].labels.floor: FLOOR_TOKEN is named like a secret, and what stands here is shown: such a "
+            "variable goes under password, url, users or a hash (one that holds a path is named FLOOR_TOKEN_FILE)",
+            "plant.yaml:7: cameras[0].username: the environment variable GATE_USER is not set",
+            "plant.yaml:8: cameras[0].password: the environment variable RATE_PASSWORD is not set",
+        ],
+    ),
+    (
+        "a secret in the shown part of an address",
+        START.replace("rtsp://", "rtsp://${GATE_KEY:-hunter22}.")
+        + "defaults: {labels: {a: '${GATE_KEY:-hunter22}'}}\n",
+        [
+            "plant.yaml:5: cameras[0].url: a variable named like a secret stands where the address is shown: in the user's name "
+            "and password (rtsp://user:${…}@host/), in a field like ?password=${…}, or under the keys username and password it "
+            "is hidden",
+            "plant.yaml:6: defaults.labels.a: GATE_KEY is named like a secret, and what stands here is shown: such a variable "
+            "goes under password, url, users or a hash (one that holds a path is named GATE_KEY_FILE)",
+        ],
+    ),
     ("an empty file", "", ["plant.yaml:1: is empty; it needs site, mqtt and cameras"]),
     ("a list, no mapping", "- a\n- b\n", ["plant.yaml:1: expected a mapping: site, mqtt, cameras …"]),
     (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ PLANTED = (
     .replace("password: ${PRESS_PASSWORD:-change-me}", "password_file: secret.txt")
 )
 ENV = {"CAMERA_PASSWORD": "Zq7-envsecret", "MQTT_USER": "vad"}
-fuzz = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "250"))
+"""Of each test. By hand: FUZZ_EXAMPLES=3000 pytest --hypothesis-seed=1 tests/monitor/test_config_fuzz.py"""
+fuzz = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
 
 
 def check(text: str, data: bytes | None = None) -> None:
@@ -62,6 +65,11 @@ SNIPPETS = st.sampled_from(
 )  # fmt: skip
 
 
+def at(start: str) -> int:
+    """The line of the example that begins so."""
+    return next(number for number, line in enumerate(LINES) if line.startswith(start))
+
+
 @fuzz
 @given(
     st.lists(
@@ -71,6 +79,10 @@ SNIPPETS = st.sampled_from(
     )
 )
 @example([(0, 0, "\ud800", "i")])
+@example([(at("  client_id:"), 13, "${CAMERA_PASSWORD}", "i")])
+@example([(at("    building:"), 14, "${CAMERA_PASSWORD}", "i")])
+@example([(at("    url: rtsp://"), 46, "${CAMERA_PASSWORD}", "i")])
+@example([(at("  # password_file:"), 0, "  users: {password: Zq7-literal}", "r")])
 def test_a_damaged_example_is_read_or_refused(changes: list[tuple[int, int, str, str]]) -> None:
     lines = list(LINES)
     for number, column, snippet, way in changes:
