@@ -31,6 +31,8 @@ from monitor.alerting.contract import AlarmState, Topics, verdict_payload
 from monitor.alerting.mqtt import Publisher
 from monitor.alerting.outbox import Letter, Outbox
 from monitor.config import Camera, Mqtt, Plant, Shard
+from monitor.console.access import Access
+from monitor.console.guard import who_asks
 from monitor.console.history import StatusRow
 from monitor.console.service import Console, Judged, Outside
 from monitor.console.wall import CameraNow
@@ -40,6 +42,7 @@ from monitor.ingest.pool import ReaderPool
 from monitor.ingest.wire import EvidenceRequest, EvidenceResult
 from monitor.observe import http
 from monitor.observe import log as log_of
+from monitor.observe.door import Door
 from monitor.observe.health import LOOP_LIMIT_S, Check, Heartbeats, watch_event_loop
 from monitor.observe.metrics import Metrics
 from monitor.observe.series import CameraFigures, ProcessFigures
@@ -129,11 +132,14 @@ class Monitor:
         self._metrics.set_build(__version__, torch.__version__)
         listening: asyncio.Future[str] = self._loop.create_future()
         self._console = self._open_console()
+        door, own = self._door(), plant.http.metrics
         service = http.app(
             self._metrics,
             self._heartbeats.checks,
             self._readiness,
             console=None if self._console is None else self._console.asgi,
+            door=door,
+            scraped=own.host is None,
         )
         self._tasks = [
             tasks.create_task(http.serve(service, plant.http.host, plant.http.port, listening.set_result), name="http"),
@@ -143,6 +149,12 @@ class Monitor:
             ),
         ]
         address = await listening
+        if own.host is not None and own.port is not None:
+            scraped = http.scrapes(self._metrics, self._door(own.host))
+            told = self._loop.create_future()
+            serving = http.serve(scraped, own.host, own.port, told.set_result)
+            self._tasks.append(tasks.create_task(serving, name="http metrics"))
+            log.info("/metrics: %s", await told)
         self._rings = await asyncio.to_thread(open_rings, plant.scoring, files=False)
         self._describe_artefact()
         mqtt_address = await self._build_alerting(tasks, stack)
@@ -333,6 +345,17 @@ class Monitor:
             self._decisions.submit(self._guarded, self._alerts.evidence_done, result.token, evidence)
 
     # -- the operators' console ----------------------------------------------------------------------------------
+
+    def _door(self, host: str = "") -> Door:
+        """Who may read /metrics: whoever has its token, and the users of the console, be it served or not. At an
+        address of its own on this machine alone (``host``) it is for this machine's users, as it is without users."""
+        token, users = self._plant.http.metrics.token, self._plant.console.users
+        access = Access(users) if self._console is None else self._console.access
+        return Door(
+            None if token is None else token.get_secret_value(),
+            lambda headers: bool(users) and who_asks(headers, access) is not None,
+            guarded=bool(users) and not config.is_loopback(host),
+        )
 
     def _open_console(self) -> Console | None:
         if not self._plant.serves_console:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from monitor.config.address import HIDDEN, StreamUrl, redact_addresses
-from monitor.config.plant import Camera, Mqtt, Plant, settings_in
+from monitor.config.plant import Camera, HttpMetrics, Mqtt, Plant, settings_in
 from monitor.config.problems import ConfigError, Key, Problem, sentence, show_key
 from monitor.config.secret import SECRET_KEYS
 from monitor.config.settings import Settings
@@ -28,6 +28,7 @@ ONLY_IN_FILE: dict[type[Settings], tuple[str, ...]] = {
     Plant: ("defaults",),
     Camera: ("url_file", "username", "password", "password_file"),
     Mqtt: ("password_file",),
+    HttpMetrics: ("token_file",),
 }
 """Keys that a file may have but the settings do not: they are resolved here."""
 IN_ADDRESS = (
@@ -101,6 +102,7 @@ class _Loading:
         if isinstance(self._data, dict):
             data = dict(self._data)
             data["mqtt"] = self._mqtt(data)
+            self._metrics(data)
             self._cameras(data)
             self._anchor_paths(data)
             plant = self._check(Plant, data, ())
@@ -135,6 +137,14 @@ class _Loading:
         mqtt = dict(mqtt)
         self._take_secret_file(mqtt, "password", ("mqtt",))
         return mqtt
+
+    def _metrics(self, data: dict[str, Any]) -> None:
+        """http.metrics.token_file becomes its token."""
+        http = data.get("http")
+        if isinstance(http, dict) and isinstance(http.get("metrics"), dict):
+            metrics = dict(http["metrics"])
+            self._take_secret_file(metrics, "token", ("http", "metrics"))
+            data["http"] = {**http, "metrics": metrics}
 
     def _cameras(self, data: dict[str, Any]) -> None:
         defaults = self._defaults(data.pop("defaults", None))

@@ -19,6 +19,7 @@ from monitor.config.schedule import Schedule
 from monitor.config.settings import Settings, mistake
 
 LONGEST_NAME = 64
+SHORTEST_TOKEN = 16
 
 
 def _topic_level(text: str) -> str:
@@ -271,6 +272,26 @@ class Mqtt(Settings):
             raise mistake("cert_file and key_file go together", "cert_file" if self.cert_file else "key_file")
 
 
+class HttpMetrics(Settings):
+    """Who may scrape /metrics, and where."""
+
+    host: Host | None = None
+    """An address of its own, with a port of its own; null: http.host and http.port."""
+    port: Port | None = None
+    """Not that of http.port."""
+    token: SecretStr | None = None
+    """Asked of whoever scrapes, `Authorization: Bearer …`; better as token_file."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if (self.host is None) != (self.port is None):
+            raise mistake("an address of its own needs host and port", "port" if self.port is None else "host")
+        if self.token is not None and len(self.token.get_secret_value()) < SHORTEST_TOKEN:
+            said = f"a token has {SHORTEST_TOKEN} characters or more: `openssl rand -hex 24` makes one"
+            raise mistake(said, "token")
+        return self
+
+
 class Http(Settings):
     """Where /metrics, /livez and /readyz are served."""
 
@@ -278,6 +299,14 @@ class Http(Settings):
     """0.0.0.0 or :: for all interfaces."""
     port: Port = 9108
     """0: the system chooses a free one."""
+    metrics: HttpMetrics = Field(default_factory=HttpMetrics)
+    """Beyond this machine /metrics needs a token, or users of the console."""
+
+    @model_validator(mode="after")
+    def _has_two_ports(self) -> Self:
+        if self.metrics.port is not None and self.metrics.port == self.port != 0:
+            raise mistake("is the port of everything else (http.port)", "metrics", "port")
+        return self
 
 
 PASSWORD_HASH = r"scrypt:[0-9A-Za-z+/=]{16,64}:[0-9A-Za-z+/=]{40,128}"  # noqa: S105 - its form
@@ -396,6 +425,19 @@ class Plant(Settings):
             raise mistake("a console that others can reach (http.host) needs users", "console", "users")
         return self
 
+    @model_validator(mode="after")
+    def _metrics_are_guarded(self) -> Self:
+        metrics = self.http.metrics
+        guarded = metrics.token is not None or bool(self.console.users)
+        if not guarded and not is_loopback(metrics.host or self.http.host):
+            at = ("http", "host") if metrics.host is None else ("http", "metrics", "host")
+            raise mistake(
+                "/metrics would answer anybody who reaches this machine: give http.metrics.token_file or "
+                "console.users, or http.metrics an address of its own, {host: 127.0.0.1, port: 9109}",
+                *at,
+            )
+        return self
+
     @property
     def serves_console(self) -> bool:
         if self.console.enabled is None:
@@ -407,6 +449,8 @@ class Plant(Settings):
         passwords = [secret.get_secret_value() for secret in self.mqtt.users.values()]
         if self.mqtt.password is not None:
             passwords.append(self.mqtt.password.get_secret_value())
+        if self.http.metrics.token is not None:
+            passwords.append(self.http.metrics.token.get_secret_value())
         for user in self.console.users.values():
             passwords += [kept.get_secret_value() for kept in (user.password_hash, user.token_sha256) if kept]
         streams = [secret for camera in self.cameras for secret in camera.url.secrets]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from monitor.config.problems import Key
 
-SECRET_KEYS = frozenset({"url", "url_file", "username", "password", "password_file", "users"})
+SECRET_KEYS = frozenset({"url", "url_file", "username", "password", "password_file", "users", "token", "token_file"})
 """What stands under these is never shown in a sentence about the file."""
 
 _LOGIN = frozenset({"url", "url_file", "username", "password", "password_file"})
@@ -33,6 +33,8 @@ def is_kept_secret(key: Key) -> bool:
         case ("defaults", name) | ("cameras", int(), name):
             return name in _LOGIN
         case ("mqtt", "password" | "password_file") | ("mqtt", "users", _):
+            return True
+        case ("http", "metrics", "token" | "token_file"):
             return True
         case ("console", "users", _, name):
             return name in _HASHES

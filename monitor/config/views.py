@@ -97,6 +97,10 @@ def json_schema() -> dict[str, Any]:
         **text,
         "description": "A file that holds the password (one line).",
     }
+    parts["HttpMetrics"]["properties"]["token_file"] = {
+        **text,
+        "description": "A file that holds the token (one line).",
+    }
     schema["properties"]["mqtt"] = {"anyOf": [{"$ref": "#/$defs/Mqtt"}, {"enum": ["embedded", "off"]}]}
     schema["properties"]["defaults"] = {"$ref": "#/$defs/Defaults"}
     schema["title"] = "plant.yaml of vad-monitor"

@@ -52,7 +52,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        person = self._person(headers)
+        person = who_asks(headers, self._access)
         scope.setdefault("state", {})["person"] = person
 
         async def with_headers(message: Message) -> None:
@@ -69,15 +69,6 @@ class Guard:
             await JSONResponse({"detail": sentence}, status)(scope, receive, with_headers)
             return
         await self._app(scope, receive, with_headers)
-
-    def _person(self, headers: Headers) -> Person | None:
-        kind, _, token = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer":
-            return self._access.by_token(token.strip())
-        if self._access.is_open:
-            return EVERYBODY
-        key = session_key(headers)
-        return None if key is None else self._access.by_session(key)
 
     def _refusal(self, scope: Scope, headers: Headers, person: Person | None) -> tuple[int, str] | None:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
@@ -97,6 +88,17 @@ class Guard:
         if acts and person.role != "operator":
             return 403, "a viewer looks; judging, acknowledging and shelving need the role operator"
         return None
+
+
+def who_asks(headers: Headers, access: Access) -> Person | None:
+    """By a token in the header, or a session's cookie; nobody needs either where there are no users."""
+    kind, _, token = headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer":
+        return access.by_token(token.strip())
+    if access.is_open:
+        return EVERYBODY
+    key = session_key(headers)
+    return None if key is None else access.by_session(key)
 
 
 def session_key(headers: Headers) -> str | None:

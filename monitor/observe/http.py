@@ -1,6 +1,6 @@
 """The monitor's HTTP service: /metrics for Prometheus, /livez and /readyz for whoever starts and stops it.
 
-There are no secrets in any answer, and no page loads anything from elsewhere.
+There are no secrets in any answer, and no page loads anything from elsewhere. Strangers get one word: ``door.py``.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from collections.abc import Callable, Iterable, Iterator
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
-from starlette.types import ASGIApp
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from monitor.observe.door import Door
 from monitor.observe.health import Check
 from monitor.observe.metrics import Metrics, compress
+from monitor.observe.patience import LIMITS, Limits, bounded
 
 GRACE_S = 2
 """Answers that are under way at the end may take so long."""
@@ -28,6 +31,16 @@ _ADDRESSES = (
     ("/livez", "ok while the monitor's loops turn (with ?verbose: each of them)"),
     ("/readyz", "ok while the monitor can do its work (with ?verbose: what was checked)"),
 )
+
+
+HEADERS = {
+    "content-security-policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
+"""Of every answer; the console brings its own."""
 
 
 class ListenError(Exception):
@@ -41,22 +54,58 @@ def app(
     *,
     title: str = "vad-monitor",
     console: ASGIApp | None = None,
+    door: Door | None = None,
+    scraped: bool = True,
 ) -> FastAPI:
     """``liveness`` is asked on the event loop and must not block; ``readiness`` is asked on a thread and may
     look at disks. All checks ok: 200 and ``ok``; else, or where there are none at all, 503 and ``no``.
-    ``console`` answers below ``/console/``, and ``/`` leads there.
+    ``console`` answers below ``/console/``, and ``/`` leads there. ``scraped`` false: /metrics has an address of its
+    own (``scrapes``).
     """
+    door = door or Door()
     # The documentation pages of FastAPI load their scripts from a CDN: none of them.
     made = FastAPI(title=title, docs_url=None, redoc_url=None, openapi_url=None)
+    made.add_middleware(_Strict)
     page = _index(title)
 
     @made.api_route("/", methods=["GET", "HEAD"])
     async def index() -> Response:
         return HTMLResponse(page) if console is None else RedirectResponse("console/", 307)
 
+    if scraped:
+        _add_metrics(made, metrics, door)
+
+    def wordy(request: Request) -> bool:
+        return "verbose" in request.query_params and door.may_hear_why(request)
+
+    @made.api_route("/livez", methods=["GET", "HEAD"])
+    async def livez(request: Request) -> Response:
+        return _answer(liveness(), verbose=wordy(request))
+
+    @made.api_route("/readyz", methods=["GET", "HEAD"])
+    def readyz(request: Request) -> Response:
+        return _answer(readiness(), verbose=wordy(request))
+
+    if console is not None:
+        made.mount("/console", console)
+    return made
+
+
+def scrapes(metrics: Metrics, door: Door) -> FastAPI:
+    """/metrics alone, for an address of its own."""
+    made = FastAPI(title="vad-monitor", docs_url=None, redoc_url=None, openapi_url=None)
+    made.add_middleware(_Strict)
+    _add_metrics(made, metrics, door)
+    return made
+
+
+def _add_metrics(made: FastAPI, metrics: Metrics, door: Door) -> None:
     # A plain function: FastAPI runs it on a thread, and the event loop turns while 1,000 cameras are written.
     @made.api_route("/metrics", methods=["GET", "HEAD"])
     def scrape(request: Request) -> Response:
+        if not door.may_scrape(request):
+            said = "a bearer token is asked for: http.metrics.token_file, or that of a user of the console\n"
+            return PlainTextResponse(said, 401, {"www-authenticate": "Bearer"})
         body, content_type = metrics.exposition()
         headers = {"content-type": content_type, "vary": "accept-encoding"}
         if _accepts_gzip(request.headers.get("accept-encoding", "")):
@@ -64,20 +113,25 @@ def app(
             headers["content-encoding"] = "gzip"
         return Response(body, headers=headers)
 
-    @made.api_route("/livez", methods=["GET", "HEAD"])
-    async def livez(request: Request) -> Response:
-        return _answer(liveness(), verbose="verbose" in request.query_params)
 
-    @made.api_route("/readyz", methods=["GET", "HEAD"])
-    def readyz(request: Request) -> Response:
-        return _answer(readiness(), verbose="verbose" in request.query_params)
+class _Strict:
+    """Puts HEADERS on every answer that has none of its own. Plain ASGI: streams flow through it."""
 
-    if console is not None:
-        made.mount("/console", console)
-    return made
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answered = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    answered.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, with_headers)
 
 
-async def serve(app: FastAPI, host: str, port: int, started: Callable[[str], None]) -> None:
+async def serve(app: FastAPI, host: str, port: int, started: Callable[[str], None], *, limits: Limits = LIMITS) -> None:
     """Serves until it is cancelled, then lets answers under way finish (``GRACE_S``) and closes its sockets.
 
     ``started`` is called once connections are accepted, with the address to open (``http://127.0.0.1:9108``);
@@ -87,6 +141,7 @@ async def serve(app: FastAPI, host: str, port: int, started: Callable[[str], Non
     sockets = _listen(host, port)
     config = uvicorn.Config(
         app,
+        http=bounded(limits),
         log_config=None,
         log_level="warning",
         access_log=False,

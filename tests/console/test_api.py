@@ -459,10 +459,12 @@ def settings(tmp_path: Path, text: str) -> Plant:
 
 def test_a_console_that_others_can_reach_needs_users(tmp_path: Path) -> None:
     assert settings(tmp_path, "").serves_console
-    assert not settings(tmp_path, "http: {host: 0.0.0.0}\n").serves_console, "metrics go on without it"
+    assert not settings(tmp_path, "http: {host: 0.0.0.0, metrics: {token: 0123456789abcdef0}}\n").serves_console, (
+        "metrics go on without it"
+    )
     assert not settings(tmp_path, "console: {enabled: false}\n").serves_console
     with pytest.raises(ConfigError, match=r"console\.users: a console that others can reach"):
-        settings(tmp_path, "http: {host: 0.0.0.0}\nconsole: {enabled: true}\n")
+        settings(tmp_path, "http: {host: 0.0.0.0, metrics: {token: 0123456789abcdef0}}\nconsole: {enabled: true}\n")
     ann = f"console: {{users: {{ann: {{role: operator, password_hash: '{hash_password('x')}'}}}}}}\n"
     assert settings(tmp_path, "http: {host: 0.0.0.0}\n" + ann).serves_console
     with pytest.raises(ConfigError, match="expected a hash") as wrong:

@@ -53,8 +53,9 @@ class Prometheus:
 
 
 @contextlib.contextmanager
-def scraping(folder: Path, monitor: str, site: str) -> Iterator[Prometheus]:
-    """Prometheus on the shipped files: only the target is the given one, and a second stands for fifteen."""
+def scraping(folder: Path, monitor: str, site: str, token: Path) -> Iterator[Prometheus]:
+    """Prometheus on the shipped files: only the target and its token are the given ones, and a second stands for
+    fifteen."""
     program = needs_program("prometheus", "prometheus")
     shutil.copytree(SHIPPED, folder)
     (folder / "targets" / "monitors.yml").write_text(yaml.safe_dump([{"targets": [monitor], "labels": {"site": site}}]))
@@ -64,7 +65,9 @@ def scraping(folder: Path, monitor: str, site: str) -> Iterator[Prometheus]:
         job | ({"scrape_timeout": "1s"} if job["job_name"] == "vad-monitor" else {})
         for job in settings["scrape_configs"]
     ]
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(settings))
+    text = yaml.safe_dump(settings)
+    assert "/run/secrets/metrics_token" in text
+    (folder / "prometheus.yml").write_text(text.replace("/run/secrets/metrics_token", str(token)))
     port = free_port()
     with (folder / "prometheus.log").open("ab") as log:
         process = subprocess.Popen(

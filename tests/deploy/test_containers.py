@@ -92,9 +92,9 @@ def test_everything_that_compose_mounts_from_the_repository_is_there() -> None:
 
 @pytest.mark.parametrize("name", PLANTS)
 def test_a_plant_of_compose_is_valid_and_agrees_with_the_other_files(name: str, tmp_path: Path) -> None:
-    secret = tmp_path / "mqtt_password"
-    secret.write_text("s3cret\n")
-    text = (COMPOSE / name).read_text(encoding="utf-8").replace("/run/secrets/mqtt_password", str(secret))
+    for secret in ("mqtt_password", "metrics_token"):
+        (tmp_path / secret).write_text("s3cret-of-the-plant\n")
+    text = (COMPOSE / name).read_text(encoding="utf-8").replace("/run/secrets", str(tmp_path))
     (tmp_path / name).write_text(text, encoding="utf-8")
     plant = config.load(tmp_path / name)
     targets = yaml.safe_load((ROOT / "deploy" / "prometheus" / "targets" / "monitors.yml").read_text())

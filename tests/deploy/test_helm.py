@@ -60,7 +60,8 @@ def monitor_of(objects: list[dict[str, Any]]) -> dict[str, Any]:
 
 def plant_file(objects: list[dict[str, Any]], folder: Path) -> Path:
     """plant.yaml of the ConfigMap, its secrets' folder being one that is here."""
-    (folder / "mqtt_password").write_text("s3cret\n")
+    for name in ("mqtt_password", "metrics_token"):
+        (folder / name).write_text("s3cret-of-the-plant\n")
     (config,) = (one for one in objects if one["kind"] == "ConfigMap" and "plant.yaml" in one["data"])
     file = folder / "plant.yaml"
     file.write_text(config["data"]["plant.yaml"].replace("/run/secrets/vad-monitor", str(folder)))
@@ -115,6 +116,16 @@ def test_one_monitor_speaks_for_the_site_itself(
     assert (plant.site, plant.mqtt.client_id, plant.http.host) == ("hall-3", "works-vad-monitor-0", "0.0.0.0")
 
 
+def test_without_a_secret_metrics_stay_inside_the_pod(
+    render: Render, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHARD", "0")
+    plant = load(plant_file(render(VALUES["no secret"]), tmp_path))
+    assert (plant.http.metrics.host, plant.http.metrics.token) == ("127.0.0.1", None)
+    with pytest.raises(needs_module("helm_python.errors").HelmError, match="metrics_token"):
+        render({"existingSecret": "", "podMonitor": {"enabled": True}})
+
+
 def test_three_monitors_have_topics_clients_and_metrics_of_their_own(
     render: Render, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,6 +138,8 @@ def test_three_monitors_have_topics_clients_and_metrics_of_their_own(
     plant = load(plant_file(objects, tmp_path))
     assert (plant.site, plant.mqtt.client_id) == ("hall-3-2", "works-vad-monitor-2")
     (endpoint,) = only(objects, "PodMonitor")["spec"]["podMetricsEndpoints"]
+    assert endpoint["authorization"] == {"credentials": {"name": "vad-monitor", "key": "metrics_token"}}
+    assert plant.http.metrics.token is not None
     labels = {one["targetLabel"]: one.get("replacement") for one in endpoint["relabelings"]}
     assert labels == {"job": "vad-monitor", "site": "hall-3-$1", "instance": None}
 

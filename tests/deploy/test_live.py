@@ -60,9 +60,15 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningM
         {"name": "hall", "url": still_clip(folder / "hall.mp4", seconds=30).as_uri(), "frozen_after_s": 1.0},
         {"name": "gate", "url": f"rtsp://127.0.0.1:{free_port()}/gate"},
     ]
-    with mosquitto(folder / "broker") as broker, running(folder / "m", plant(broker.port, cameras)) as monitor:
+    token = folder / "metrics_token"
+    token.write_text("the-token-of-prometheus\n")
+    http = {"port": 0, "metrics": {"token_file": str(token)}}
+    with (
+        mosquitto(folder / "broker") as broker,
+        running(folder / "m", plant(broker.port, cameras) | {"http": http}) as monitor,
+    ):
         monitor.said("watching 3 cameras")
-        with scraping(folder / "prometheus", monitor.address.removeprefix("http://"), "works") as prometheus:
+        with scraping(folder / "prometheus", monitor.address.removeprefix("http://"), "works", token) as prometheus:
             monitor.said("alarm raised", 90)
 
             def there() -> bool:

@@ -28,7 +28,7 @@ MISTAKES: list[tuple[str, str, list[str]]] = [
     (
         "an unknown key that is like no other",
         START + "http:\n  zzz: 1\n",
-        ["plant.yaml:7: http.zzz: unknown key; known here: host, port"],
+        ["plant.yaml:7: http.zzz: unknown key; known here: host, port, metrics"],
     ),
     (
         "a key given twice",

@@ -23,6 +23,7 @@ from monitor.flow import CameraStatus
 from monitor.observe.health import Check, Heartbeats, watch_event_loop
 from monitor.observe.http import ListenError, app, serve
 from monitor.observe.metrics import CameraFigures, Metrics
+from monitor.observe.patience import LIMITS, Limits
 from tests.conftest import needs_program
 
 WELL = (Check(name="event loop", ok=True, note="turned 0.1 s ago"),)
@@ -52,10 +53,10 @@ def made(live: tuple[Check, ...] = WELL, ready: tuple[Check, ...] = WELL, camera
 
 
 @contextlib.asynccontextmanager
-async def serving(application: FastAPI, host: str = "127.0.0.1") -> AsyncIterator[str]:
+async def serving(application: FastAPI, host: str = "127.0.0.1", limits: Limits = LIMITS) -> AsyncIterator[str]:
     """The service's address, while it serves; at the end it is cancelled as the monitor cancels it."""
     address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    task = asyncio.create_task(serve(application, host, 0, address.set_result))
+    task = asyncio.create_task(serve(application, host, 0, address.set_result, limits=limits))
     either: list[asyncio.Future[Any]] = [task, address]
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     if task.done():
@@ -314,7 +315,7 @@ def test_a_real_prometheus_scrapes_it(tmp_path: Path) -> None:
                     question = "/api/v1/query?query=count(vad_camera_up%3D%3D1)"
 
                     def scraped() -> bool:
-                        with contextlib.suppress(OSError):
+                        with contextlib.suppress(OSError, ValueError):  # it answers before it is ready
                             result = json.loads(get(f"http://{listen}", question).body)["data"]["result"]
                             return bool(result) and result[0]["value"][1] == "3"
                         return False
