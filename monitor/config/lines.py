@@ -39,6 +39,8 @@ _INT = re.compile(r"[-+]?[0-9]{1,18}\Z")
 _FLOAT = re.compile(
     r"(?:[-+]?(?:\.[0-9]{1,300}|[0-9]{1,300}(?:\.[0-9]{0,300})?)(?:[eE][-+]?[0-9]{1,4})?|[-+]?\.inf|\.nan)\Z"
 )
+_OTHER_BREAK = re.compile("[\x85\u2028\u2029]")
+"""Line breaks to PyYAML and to no editor: every line after one would be named wrongly."""
 _VARIABLE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\$\{")
 
 
@@ -81,6 +83,12 @@ def plain_scalar(text: str) -> Any:
 def read(text: str, file: str, env: Mapping[str, str]) -> Document:
     """Everything that can be read; what cannot is in ``problems`` and left out of ``data``."""
     document = Document()
+    hidden = _OTHER_BREAK.search(text)
+    if hidden is not None:
+        line = text.count("\n", 0, hidden.start()) + 1
+        said = f"not YAML: the invisible line break U+{ord(hidden[0]):04X}: delete it"
+        document.problems.append(Problem(file=file, line=line, key="", message=said))
+        return document
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)  # nodes: nothing is constructed from them
         if node is not None:

@@ -66,12 +66,22 @@ def test_every_mistake_is_one_line_with_its_place(tmp_path: Path, text: str, exp
         (b"site: \xff\n", "plant.yaml:1: is not UTF-8 text: save it as UTF-8"),
         (b"site: a\nmqtt: \0\n", "plant.yaml:2: is a binary file (or UTF-16), not YAML in UTF-8"),
         (b"site: a\nmqtt: \x01\n", "plant.yaml:2: not YAML: a character that YAML does not allow"),
+        (b"site: a\xc2\x85b\nx: [\n", "plant.yaml:1: not YAML: the invisible line break U+0085: delete it"),
         (b"# nothing\n", "plant.yaml:1: is empty; it needs site, mqtt and cameras"),
         (b"[" * 5000, "plant.yaml:1: not YAML: nested too deeply, or endless"),
         (b'site: "\\UFFFFFFFF"\n', "plant.yaml:1: not YAML: a character that does not exist"),
         (b"#" * 4_000_001, "plant.yaml: is larger than 4 MB: is that the right file?"),
     ],
-    ids=["not UTF-8", "binary", "control character", "comments only", "nested", "no character", "huge"],
+    ids=[
+        "not UTF-8",
+        "binary",
+        "control character",
+        "invisible line break",
+        "comments only",
+        "nested",
+        "no character",
+        "huge",
+    ],
 )
 def test_a_file_that_is_no_text_is_one_sentence(tmp_path: Path, data: bytes, expected: str) -> None:
     file = tmp_path / "plant.yaml"

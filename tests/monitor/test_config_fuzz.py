@@ -79,6 +79,7 @@ def at(start: str) -> int:
     )
 )
 @example([(0, 0, "\ud800", "i")])
+@example([(0, 0, "\x85", "i"), (at("http:"), 0, "\t", "i")])
 @example([(at("  client_id:"), 13, "${CAMERA_PASSWORD}", "i")])
 @example([(at("    building:"), 14, "${CAMERA_PASSWORD}", "i")])
 @example([(at("    url: rtsp://"), 46, "${CAMERA_PASSWORD}", "i")])
