@@ -603,7 +603,13 @@ class Monitor:
         return self._rings.artefact.card.fps
 
     def _reader_settings(self, plant: Plant) -> list[ReaderSettings]:
-        return [ReaderSettings.of(camera, camera.fps or self._card_fps) for camera in plant.cameras if camera.enabled]
+        # Folders as at the start: like everything outside `cameras` they change at the next one.
+        folders = self._plant.ingest.file_folders
+        return [
+            ReaderSettings.of(camera, camera.fps or self._card_fps, folders=folders)
+            for camera in plant.cameras
+            if camera.enabled
+        ]
 
     def _alarm_cameras(self, plant: Plant) -> dict[str, AlarmCamera]:
         default = self._rings.artefact.card.thresholds

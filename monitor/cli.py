@@ -283,7 +283,9 @@ def _probe(arguments: argparse.Namespace) -> int:
         plant = _load(arguments.cameras)
         if plant is None:
             return BAD_CONFIG
-        looked_at += [ReaderSettings.of(camera, fps=PROBE_FPS) for camera in plant.cameras]
+        looked_at += [
+            ReaderSettings.of(camera, fps=PROBE_FPS, folders=plant.ingest.file_folders) for camera in plant.cameras
+        ]
     for given in arguments.urls:
         try:
             url = StreamUrl(given if "://" in given or given.startswith("/dev/") else Path(given).resolve().as_uri())

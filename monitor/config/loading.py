@@ -291,6 +291,16 @@ class _Loading:
         if isinstance(data.setdefault("evidence", {}), dict):
             data["evidence"] = dict(data["evidence"])
             anchor(data["evidence"], "folder", "evidence")
+        ingest = data.setdefault("ingest", {})
+        if isinstance(ingest, dict):
+            folders = ingest.get("file_folders")
+            if folders is None:
+                data["ingest"] = {**ingest, "file_folders": (self._folder,)}
+            elif isinstance(folders, tuple):
+                usual = (
+                    self._anchored(one) if isinstance(one, str) and one and "\0" not in one else one for one in folders
+                )
+                data["ingest"] = {**ingest, "file_folders": tuple(usual)}
         if isinstance(data["mqtt"], dict):
             for name in ("ca_file", "cert_file", "key_file"):
                 anchor(data["mqtt"], name)

@@ -392,6 +392,8 @@ class Ingest(Settings):
     cameras_per_process: Annotated[int, Field(ge=1, le=256)] = 8
     slots_per_camera: Annotated[int, Field(ge=1, le=256)] = 4
     """Segments of a camera that may wait to be scored before the oldest is dropped."""
+    file_folders: tuple[AnyFolder, ...] | None = None
+    """Where files that stand for cameras (`file:`) may lie; null: the folder of plant.yaml and what is below it."""
 
 
 class Plant(Settings):
@@ -417,6 +419,22 @@ class Plant(Settings):
     def _has_cameras(self) -> Self:
         if not self.cameras:
             raise mistake("must not be empty", "cameras")
+        return self
+
+    @model_validator(mode="after")
+    def _files_are_allowed(self) -> Self:
+        """By what is written; where links lead is looked at when the file is opened."""
+        folders = self.ingest.file_folders
+        for index, camera in enumerate(self.cameras):
+            if folders is None or camera.url.scheme != "file":
+                continue
+            if not any(Path(os.path.normpath(camera.url.path)).is_relative_to(folder) for folder in folders):
+                raise mistake(
+                    "lies outside the folders of ingest.file_folders (when not given: the folder of this file)",
+                    "cameras",
+                    index,
+                    "url",
+                )
         return self
 
     @model_validator(mode="after")

@@ -4,8 +4,9 @@ credentials."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -18,9 +19,11 @@ from av.video.stream import VideoStream
 
 from monitor.ingest.fault import NOT_VIDEO, StreamFault, fault_of, stalled, unanswered
 from monitor.ingest.picture import Polygons
-from monitor.ingest.source import SCHEMES, Source, check_device, check_file, resolve
+from monitor.ingest.source import LISTS, SCHEMES, Source, check_device, check_file, resolve
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from monitor.config import Camera
 
 DISTRUST_FRAMES = 600
@@ -52,12 +55,17 @@ class ReaderSettings:
     frozen_after_s: float | None = 10.0
     backoff_min_s: float = 1.0
     backoff_max_s: float = 60.0
+    folders: tuple[str, ...] | None = None
+    """Where the file of a ``file:`` address must lie, links followed; None: anywhere."""
     audio: bool = False
     """Whether evidence keeps the sound: only then is it asked for."""
 
     @classmethod
-    def of(cls, camera: Camera, fps: float, *, audio: bool = False) -> ReaderSettings:
-        """Of a configured camera; ``fps`` is what the artefact wants where the camera says nothing."""
+    def of(
+        cls, camera: Camera, fps: float, *, folders: Iterable[Path] | None = None, audio: bool = False
+    ) -> ReaderSettings:
+        """Of a configured camera; ``fps`` is what the artefact wants where the camera says nothing, ``folders``
+        the plant's ``ingest.file_folders``."""
         return cls(
             name=camera.name,
             url=camera.url.path if camera.url.scheme == "file" else camera.url.secret,
@@ -70,6 +78,7 @@ class ReaderSettings:
             frozen_after_s=camera.frozen_after_s,
             backoff_min_s=camera.backoff_min_s,
             backoff_max_s=camera.backoff_max_s,
+            folders=None if folders is None else tuple(map(str, folders)),
             audio=audio,
         )
 
@@ -222,7 +231,7 @@ def open_stream(settings: ReaderSettings) -> Stream:
     """
     source = Source.of(settings.url)
     if source.scheme == "file":
-        check_file(source)
+        check_file(source, settings.folders)
     elif source.scheme == "device":
         check_device(source)
     elif source.host is not None:
@@ -250,6 +259,8 @@ def open_stream(settings: ReaderSettings) -> Stream:
 def libav_options(source: Source, settings: ReaderSettings) -> dict[str, str]:
     """Options of demuxer and protocol, by scheme; nothing of them comes from outside."""
     options = {"protocol_whitelist": SCHEMES[source.scheme]}
+    if source.scheme in LISTS:
+        options["format_whitelist"] = _formats_but(LISTS[source.scheme])
     if source.scheme in ("rtsp", "rtsps"):
         options["rtsp_transport"] = settings.transport
         options["timeout"] = str(int(settings.stall_timeout_s * 1e6))
@@ -261,6 +272,12 @@ def libav_options(source: Source, settings: ReaderSettings) -> dict[str, str]:
         options["fpsprobesize"] = "0"
         options["analyzeduration"] = "2000000"
     return options
+
+
+@cache
+def _formats_but(refused: frozenset[str]) -> str:
+    """Names of all of libav's formats, as it wants them."""
+    return ",".join(sorted(av.formats_available - refused))
 
 
 def _video_of(container: InputContainer, source: Source) -> VideoStream:

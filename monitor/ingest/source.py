@@ -64,6 +64,19 @@ SCHEMES = {
 services."""
 
 
+_OTHER_FILES = frozenset(
+    {"concat", "dash", "hls", "applehttp", "image2", "image2pipe", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp"}
+    | {"txd", "vobsub", "webm_dash_manifest", "x11grab", "fbdev", "kmsgrab", "alsa", "oss", "xcbgrab"}
+)
+"""Formats of files that are lists of other files and addresses, or that open devices."""
+LISTS = {
+    "file": _OTHER_FILES,
+    "http": _OTHER_FILES - {"hls", "applehttp"},
+    "https": _OTHER_FILES - {"hls", "applehttp"},
+}
+"""Which formats are refused for a scheme. Some cameras stream HLS: its parts come by the scheme's protocols only."""
+
+
 def resolve(host: str, port: int, timeout_s: float) -> None:
     """Looks the host up in a thread of its own: libav's look-up cannot be interrupted, and would hang the
     reader."""
@@ -86,9 +99,12 @@ def resolve(host: str, port: int, timeout_s: float) -> None:
         raise StreamFault("unknown_host", f"the host '{host}' is unknown: check the name in the camera's url")
 
 
-def check_file(source: Source) -> None:
+def check_file(source: Source, folders: tuple[str, ...] | None = None) -> None:
+    """StreamFault where it is no file that may be read. Links are followed: what counts is where they lead."""
     path = Path(source.target)
     try:
+        if folders is not None and not any(path.resolve().is_relative_to(Path(one).resolve()) for one in folders):
+            raise StreamFault("outside", f"{path} lies, or leads, outside the folders of ingest.file_folders")
         if path.is_dir():
             raise StreamFault("not_video", f"{path} is a folder, not a video file")
         if path.exists() and not path.is_file():

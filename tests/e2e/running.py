@@ -41,6 +41,8 @@ class RunningMonitor:
 
     def write(self, plant: dict[str, Any]) -> None:
         whole = {"http": {"port": 0}, "state_folder": "state", "evidence": {"folder": "evidence"}} | plant
+        # Clips lie beside the monitor's folder, or in that of another test.
+        whole["ingest"] = {"file_folders": ["../.."]} | whole.get("ingest", {})
         self.file.write_text(yaml.safe_dump(whole), encoding="utf-8")
 
     @property

@@ -37,6 +37,7 @@ def write(folder: Path, port: int, cameras: list[dict[str, Any]], **more: Any) -
         "mqtt": {"host": "127.0.0.1", "port": port},
         "http": {"port": 0},
         "defaults": {"thresholds": ALWAYS},
+        "ingest": {"file_folders": [".."]},
         "evidence": {"pre_roll_s": 0.5, "post_roll_s": 0.5},
         "cameras": cameras,
     }

@@ -174,7 +174,11 @@ def test_options_follow_the_scheme() -> None:
         "analyzeduration": "2000000",
     }
     file = camera("a", "/a.mp4")
-    assert libav_options(Source.of(file.url), file) == {"protocol_whitelist": "file"}
+    options = libav_options(Source.of(file.url), file)
+    assert options["protocol_whitelist"] == "file"
+    formats = set(options["format_whitelist"].split(","))
+    assert {"mov", "matroska", "mpegts", "avi"} <= formats
+    assert not formats & {"hls", "concat", "dash", "image2", "lavfi", "sdp"}
 
 
 @pytest.mark.parametrize(
