@@ -42,6 +42,7 @@ from monitor.ingest.pool import ReaderPool
 from monitor.ingest.wire import EvidenceRequest, EvidenceResult
 from monitor.observe import http
 from monitor.observe import log as log_of
+from monitor.observe.audit import Audit
 from monitor.observe.door import Door
 from monitor.observe.health import LOOP_LIMIT_S, Check, Heartbeats, watch_event_loop
 from monitor.observe.metrics import Metrics
@@ -131,6 +132,7 @@ class Monitor:
         self._metrics = Metrics(self._camera_figures, self._process_figures)
         self._metrics.set_build(__version__, torch.__version__)
         listening: asyncio.Future[str] = self._loop.create_future()
+        self._audit = stack.enter_context(Audit(None if self._dry_run else plant.state_folder))
         self._console = self._open_console()
         door, own = self._door(), plant.http.metrics
         service = http.app(
@@ -168,6 +170,7 @@ class Monitor:
             tasks.create_task(self._systemd.watch(self.summary), name="systemd"),
         ]
         self._decided_s = time.monotonic()
+        await asyncio.to_thread(self._audit.write, "start", version=__version__, cameras=len(plant.cameras))
         self._ready = True
         self._systemd.ready()
         log.info("watching %d cameras of '%s'; %s", len(plant.cameras), plant.site, address)
@@ -280,6 +283,7 @@ class Monitor:
             _give_up(f"the disk has not answered for {time.monotonic() - self._decided_s:.0f} s")
         if self._speaks:
             await self._publisher.drain(max(1.0, until_s - time.monotonic()))
+        await asyncio.to_thread(self._audit.write, "stop", drained=whole)
 
     # -- what the scorer's thread tells (the Sink of scorer.py) --------------------------------------------------
 
@@ -361,7 +365,13 @@ class Monitor:
         if not self._plant.serves_console:
             log.info("console: not served: http.host is open to others and there are no console.users")
             return None
-        outside = Outside(tell_verdict=self._tell_verdict, detail=self._detail, ask_picture=self._ask_picture)
+        outside = Outside(
+            tell_verdict=self._tell_verdict,
+            detail=self._detail,
+            ask_picture=self._ask_picture,
+            audit=self._audit.write,
+            audited=self._audit.rows,
+        )
         return Console(self._plant, outside)
 
     def _told(self, payloads: Sequence[str]) -> None:
@@ -529,6 +539,8 @@ class Monitor:
                 plant = self._shard.of(await asyncio.to_thread(config.load, self._file))
             except config.ConfigError as error:
                 self._metrics.count_reload(applied=False)
+                mistakes = len(error.problems)
+                await asyncio.to_thread(self._audit.write, "reload", applied=False, mistakes=mistakes)
                 log.error("configuration not reloaded, the old one stays:\n%s", error)
                 return
             try:
@@ -555,6 +567,13 @@ class Monitor:
         await asyncio.to_thread(self._pool.update, list(read_now.values()))
         self._scorer.forget(anew)  # last, or segments of the former readers would be in the new rings
         self._metrics.count_reload(applied=True)
+        told = {
+            "added": ", ".join(changes.added),
+            "removed": ", ".join(changes.removed),
+            "changed": ", ".join(changes.changed),
+            "at_next_start": ", ".join(changes.restart_needed),
+        }
+        await asyncio.to_thread(self._audit.write, "reload", applied=True, **told)
         log.info(
             "configuration reloaded: %d cameras added, %d removed, %d changed",
             len(changes.added),

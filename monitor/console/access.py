@@ -93,6 +93,9 @@ class Access:
         session = self._sessions.get(hash_token(key))
         return None if session is None or session.until_s <= self._clock() else session.person
 
+    def knows(self, name: str) -> bool:
+        return name in self._users
+
     def must_wait_s(self, name: str) -> float:
         """How long this name is not tried any more, after too many wrong passwords. Made-up names share one count."""
         with self._lock:

@@ -205,6 +205,17 @@ class Shift(BaseModel):
     unseen: list[Unseen]
 
 
+class AuditRow(BaseModel):
+    """Who did what. Further keys say more of it, like ``alert`` or ``verdict``."""
+
+    model_config = ConfigDict(extra="allow")
+
+    at: str
+    what: str
+    who: str | None
+    address: str | None
+
+
 class HistoryState(BaseModel):
     """``fault``: why nothing is kept just now; ``dropped``: rows given up since the start."""
 

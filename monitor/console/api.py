@@ -17,6 +17,7 @@ from monitor.console.access import SESSION_S, Person
 from monitor.console.answers import (
     AlertDetail,
     AlertNow,
+    AuditRow,
     CameraDetail,
     Curve,
     Done,
@@ -51,6 +52,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     404: {"model": Problem, "description": "There is no such thing."},
     413: {"model": Problem, "description": "Too long."},
     422: {"model": Problem, "description": "Not as it should be."},
+    429: {"model": Problem, "description": "Too many requests: wait a while."},
     503: {"model": Problem, "description": "Not now: the monitor starts, or its disk fails."},
 }
 Time = Annotated[float, Query(ge=0, le=4e9, allow_inf_nan=False, description="seconds since 1970")]
@@ -84,6 +86,10 @@ def _person(request: Request) -> Person:
     return person
 
 
+def _address(request: Request) -> str | None:
+    return None if request.client is None else request.client.host
+
+
 def _session(console: Console) -> APIRouter:
     router = APIRouter(prefix="/api/v1", responses=_PROBLEMS, tags=["session"])
     trying = 0
@@ -102,7 +108,7 @@ def _session(console: Console) -> APIRouter:
     async def who_am_i(request: Request) -> Any:
         return me(request.state.person)
 
-    @router.post("/session", response_model=Me, responses={429: {"model": Problem, "description": "Wait a while."}})
+    @router.post("/session", response_model=Me)
     async def log_in(request: Request, response: Response, said: LogIn) -> Any:
         nonlocal trying
         if trying >= MOST_LOGGING_IN:
@@ -115,6 +121,9 @@ def _session(console: Console) -> APIRouter:
             opened = await run_in_threadpool(console.access.log_in, said.name, said.password)
         finally:
             trying -= 1
+        # A name that nobody has may be a password, typed into the wrong field.
+        known = said.name if console.access.knows(said.name) else None
+        await console.audit("login", who=known, address=_address(request), ok=opened is not None)
         if opened is None:
             raise HTTPException(401, "the name or the password is wrong")
         key, person = opened
@@ -125,8 +134,11 @@ def _session(console: Console) -> APIRouter:
     @router.delete("/session", response_model=Done)
     async def log_out(request: Request, response: Response) -> Any:
         key = session_key(request.headers)
+        person: Person | None = request.state.person
         if key is not None:
             console.access.log_out(key)
+        if person is not None and not console.access.is_open:
+            await console.audit("logout", who=person.name, address=_address(request))
         response.delete_cookie(COOKIE)
         return {"done": True}
 
@@ -242,6 +254,7 @@ def _past(console: Console) -> APIRouter:
         },
     )
     async def evidence(
+        request: Request,
         alert_id: Key,
         what: Literal["clip", "snapshot"],
         playable: Annotated[bool, Query(description="the clip as H.264, made at its first view")] = False,
@@ -253,6 +266,7 @@ def _past(console: Console) -> APIRouter:
             path = await run_in_threadpool(console.evidence, alert_id, what)
         if path is None:
             raise HTTPException(404, "this alert has no such evidence (any more)")
+        await console.viewed(alert_id, what, who=_person(request).name, address=_address(request))
         return FileResponse(path, media_type=TYPES[path.suffix], headers={"cache-control": "private, max-age=3600"})
 
     @router.get("/shift", response_model=Shift)
@@ -265,7 +279,8 @@ def _past(console: Console) -> APIRouter:
         response_class=Response,
         responses={200: {"content": {"text/csv": {}}, "description": "Judged alerts as a list that training reads."}},
     )
-    def export() -> Response:
+    def export(request: Request) -> Response:
+        console.outside.audit("catalogue exported", who=_person(request).name, address=_address(request))
         text = catalogue.write(console.path, lambda link: find(console.folder, link) is not None)
         named = {"content-disposition": 'attachment; filename="catalogue.csv"'}
         return Response(text, media_type="text/csv; charset=utf-8", headers=named)
@@ -286,12 +301,19 @@ def _acts(console: Console) -> APIRouter:
         """Durable when it is answered; published on MQTT. A later verdict replaces it, the former stays known."""
         who = _person(request).name
         done = await console.judge(alert_id, verdict=said.verdict, category=said.category, note=said.note, who=who)
+        if done:
+            facts = {"alert": alert_id, "verdict": said.verdict, "category": said.category}
+            await console.audit("verdict", who=who, address=_address(request), **facts)
         return _found(done)
 
     @router.post("/alerts/{alert_id}/acknowledgement", response_model=Done)
     async def acknowledge(request: Request, alert_id: Key) -> Any:
         """Somebody has seen it: it makes no sound any more."""
-        return _found(await console.acknowledge(alert_id, who=_person(request).name))
+        who = _person(request).name
+        done = await console.acknowledge(alert_id, who=who)
+        if done:
+            await console.audit("acknowledged", who=who, address=_address(request), alert=alert_id)
+        return _found(done)
 
     @router.post("/cameras/{camera}/shelf", response_model=Done)
     async def shelve(request: Request, camera: Key, said: Shelving) -> Any:
@@ -301,8 +323,16 @@ def _acts(console: Console) -> APIRouter:
             raise HTTPException(404, "there is no such camera")
         if said.seconds and not said.reason:
             raise HTTPException(422, "a shelf needs a reason")
-        await console.shelve(camera, seconds=said.seconds, reason=said.reason, who=_person(request).name)
+        who = _person(request).name
+        await console.shelve(camera, seconds=said.seconds, reason=said.reason, who=who)
+        facts = {"camera": camera, "seconds": said.seconds, "reason": said.reason}
+        await console.audit("shelved" if said.seconds else "unshelved", who=who, address=_address(request), **facts)
         return {"done": True}
+
+    @router.get("/audit", response_model=list[AuditRow], response_model_exclude_unset=True)
+    def audited(most: Annotated[int, Query(ge=1, le=10_000)] = 100) -> Any:
+        """For operators: who logged in, looked at clips, judged, shelved; starts, ends and reloads. Newest first."""
+        return console.outside.audited(most)
 
     return router
 

@@ -6,6 +6,7 @@
    the address is never looked at.
 3. Whatever is not GET or HEAD must say ``X-VAD-Console: 1``, which no foreign page's form or image can, and must not
    come from another origin; and it needs an operator. A token in a header is exempt: no browser sends it by itself.
+4. One address may ask only so much: ``rate.py``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from starlette.responses import JSONResponse
 
 from monitor.config import is_loopback
 from monitor.console.access import EVERYBODY, Access, Person
+from monitor.console.rate import Rate
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -38,14 +40,15 @@ HEADERS = {
 }
 FREE = ("/api/v1/session",)
 """Where one logs in, logs out and asks who one is."""
+OPERATORS_ONLY = ("/api/v1/audit",)
 LONGEST_BODY = 65_536
 
 
 class Guard:
     """Puts the Person who asks into ``scope['state']['person']``."""
 
-    def __init__(self, app: ASGIApp, access: Access) -> None:
-        self._app, self._access = app, access
+    def __init__(self, app: ASGIApp, access: Access, rate: Rate | None = None) -> None:
+        self._app, self._access, self._rate = app, access, rate or Rate()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -66,12 +69,16 @@ class Guard:
         refused = self._refusal(scope, headers, person)
         if refused is not None:
             status, sentence = refused
-            await JSONResponse({"detail": sentence}, status)(scope, receive, with_headers)
+            again = {"retry-after": "1"} if status == 429 else None
+            await JSONResponse({"detail": sentence}, status, again)(scope, receive, with_headers)
             return
         await self._app(scope, receive, with_headers)
 
     def _refusal(self, scope: Scope, headers: Headers, person: Person | None) -> tuple[int, str] | None:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
+        client = scope.get("client")
+        if path.startswith("/api/") and not self._rate.takes(client[0] if client else ""):
+            return 429, "too many requests from this address: wait a moment"
         if self._access.is_open and not _is_ours(headers.get("host", "")):
             return 403, "without console.users this console answers on this machine only (localhost, 127.0.0.1)"
         acts = scope["method"] not in ("GET", "HEAD")
@@ -85,6 +92,8 @@ class Guard:
             return None
         if person is None:
             return 401, "log in first"
+        if path in OPERATORS_ONLY and person.role != "operator":
+            return 403, "the audit log is for operators"
         if acts and person.role != "operator":
             return 403, "a viewer looks; judging, acknowledging and shelving need the role operator"
         return None

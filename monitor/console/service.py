@@ -32,6 +32,8 @@ PICTURE_S = 1.0
 """A camera is asked for a new picture at most this often, however many look."""
 PICTURE_WAIT_S = 1.5
 CONVERT_S = 180.0
+VIEW_S = 600.0
+"""Parts of the same evidence that the same person asks for within so long are one view."""
 MOST_CONVERTED = 50
 """Copies that browsers play; the least lately looked at goes first."""
 PICTURE_OLD_S = 6.0
@@ -58,6 +60,10 @@ class Outside:
     tell_verdict: Callable[[Judged], Awaitable[None]]
     detail: Callable[[str], tuple[dict[str, Any], dict[str, Any]]]
     ask_picture: Callable[[str], None]
+    audit: Callable[..., None] = lambda _what, **_facts: None
+    """``audit(what, who=…, address=…, **facts)``: on the disk when it returns."""
+    audited: Callable[[int], list[dict[str, Any]]] = lambda _most: []
+    """The newest rows of the audit log, newest first."""
 
 
 @dataclass(slots=True)
@@ -88,6 +94,7 @@ class Console:
         self._pictures: dict[str, _Picture] = {}
         self._picture_came = asyncio.Event()
         self._converting = asyncio.Lock()
+        self._viewed: dict[tuple[str, str, str], float] = {}
         self._keep_clips_s = plant.evidence.keep_days * 86_400
         self.asgi: ASGIApp = Guard(api.build(self), self.access)
 
@@ -231,6 +238,19 @@ class Console:
         self._shelves.pop(camera, None)
         if seconds:
             self._shelves[camera] = {"at_s": at_s, "until_s": at_s + seconds, "reason": reason, "who": who}
+
+    async def audit(self, what: str, *, who: str | None, address: str | None, **facts: Any) -> None:
+        await run_in_threadpool(self.outside.audit, what, who=who, address=address, **facts)
+
+    async def viewed(self, alert_id: str, what: str, *, who: str, address: str | None) -> None:
+        """A player asks for a clip in many parts: they are one row of the audit log."""
+        now_s = time.monotonic()
+        key = (who, alert_id, what)
+        seen = self._viewed.get(key)
+        if seen is None or now_s - seen > VIEW_S:
+            self._viewed = {one: at_s for one, at_s in self._viewed.items() if now_s - at_s <= VIEW_S}
+            self._viewed[key] = now_s
+            await self.audit(f"{what} viewed", who=who, address=address, alert=alert_id)
 
     async def _act(self, call: history.Act) -> bool:
         if self.history is None:

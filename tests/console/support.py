@@ -22,6 +22,7 @@ from monitor.console.service import Console, Judged, Outside
 from monitor.console.wall import CameraNow
 from monitor.flow import Alert, AlertKind, BagScore, Evidence, SegmentTimes
 from monitor.observe import http
+from monitor.observe.audit import Audit
 from monitor.observe.health import Check
 from monitor.observe.metrics import Metrics
 
@@ -136,7 +137,9 @@ class Served:
 
             return {"codec": "h264"}, next(c for c in redacted(self.settings)["cameras"] if c["name"] == name)
 
-        self.console = Console(self.settings, Outside(tell_verdict=tell, detail=detail, ask_picture=ask))
+        audit = self._stack.enter_context(Audit(self.settings.state_folder))
+        outside = Outside(tell_verdict=tell, detail=detail, ask_picture=ask, audit=audit.write, audited=audit.rows)
+        self.console = Console(self.settings, outside)
         self.console.open(self._stack)
         service = http.app(Metrics(list), lambda: WELL, lambda: WELL, console=self.console.asgi)
         self._end = asyncio.Event()
