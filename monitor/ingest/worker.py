@@ -15,7 +15,7 @@ import traceback
 from collections import deque
 from multiprocessing.connection import Connection
 from types import TracebackType
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import av.logging
 
@@ -229,7 +229,8 @@ def redacted(text: str, secrets: set[str]) -> str:
         except (StreamFault, ValueError):
             shown, password = "(address)", None
         text = text.replace(secret, shown)
-        text = text.replace(password, "***") if password else text
+        for spelled in (password, unquote(password)) if password else ():
+            text = text.replace(spelled, "***")
     return text
 
 
