@@ -34,10 +34,10 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadgroup
 
 quick: lint
-	$(BIN)/python -m pytest -m "not slow and not soak"
+	$(BIN)/python -m pytest -m "not slow and not soak" -n 2 --dist loadgroup
 
 soak: $(READY)
 	$(BIN)/python -m tests.bench.soak --cameras $(CAMERAS) --minutes $(MINUTES)
