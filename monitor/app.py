@@ -27,15 +27,17 @@ from monitor import __version__, config
 from monitor.alerting import retention
 from monitor.alerting.alerts import AlarmCamera, Alerts, EvidenceWanted
 from monitor.alerting.broker import EmbeddedBroker
-from monitor.alerting.contract import AlarmState, Topics, verdict_payload
+from monitor.alerting.contract import AlarmState, Topics, canary_payload, verdict_payload
 from monitor.alerting.mqtt import Publisher
 from monitor.alerting.outbox import Letter, Outbox
+from monitor.canary import Canary, CanaryState
 from monitor.config import Camera, Mqtt, Plant, Shard
 from monitor.console.access import Access
 from monitor.console.guard import who_asks
 from monitor.console.history import StatusRow
 from monitor.console.service import Console, Judged, Outside
 from monitor.console.wall import CameraNow
+from monitor.detectors.canary import clip_of
 from monitor.flow import FRAMES_PER_SEGMENT, BagScore, CameraStatus
 from monitor.ingest.camera import ReaderSettings
 from monitor.ingest.pool import ReaderPool
@@ -61,6 +63,8 @@ RETENTION_EVERY_S = 600.0
 WAITING_DECISIONS = 256
 """Batches of scores that may wait for the alarms' thread while a disk hangs; then the scorer waits, and segments are
 dropped and counted."""
+ACKNOWLEDGED_S = 10.0
+"""How long the broker may take for the canary's message."""
 DISK_FAILS = "alerts are not durable: the disk cannot be written"
 
 
@@ -164,6 +168,9 @@ class Monitor:
             history = stack.enter_context(contextlib.ExitStack())
             await asyncio.to_thread(self._console.open, history, dry=self._dry_run)
         self._build_pipeline(stack)
+        self._canary = self._open_canary()
+        if self._canary is not None:
+            self._tasks.append(tasks.create_task(self._canary.run(), name="canary"))
         self._tasks += [
             tasks.create_task(self._look_after(), name="look after"),
             tasks.create_task(self._retain(), name="retention"),
@@ -263,6 +270,48 @@ class Monitor:
         stack.enter_context(self._pool)
         self._heartbeats.beat("scorer")
         self._scorer.start()
+
+    def _open_canary(self) -> Canary | None:
+        every_s, artefact = self._plant.canary.every_s, self._rings.artefact
+        card = artefact.card
+        if every_s is None or card.canary is None:
+            if every_s is not None:
+                log.info("no canary: artefact '%s' has none (vad-train canary adds one)", card.name)
+            self._publisher.canary(None)  # what a former life told of one is no longer true
+            return None
+        self._metrics.expect_canary()
+        return Canary(
+            clip_of(artefact.folder, card.canary),
+            card.canary,
+            every_s=every_s,
+            fps=card.fps,
+            preprocessing=self._rings.backbone.preprocessing,
+            try_out=self._scorer.try_out,
+            tell=self._tell_canary,
+            count=self._metrics.count_canary,
+        )
+
+    async def _tell_canary(self, state: CanaryState) -> bool | None:
+        """Published and retained; whether the broker acknowledged it, None where there is none to tell."""
+        payload = canary_payload(
+            self._plant.site,
+            state=state.state,
+            part=state.part,
+            reason=state.reason,
+            checked_at_s=state.checked_wall_s,
+            passed_at_s=state.passed_wall_s,
+            latency_s=state.latency_s,
+        )
+        self._publisher.canary(payload)
+        if not self._speaks:
+            return None
+        try:
+            async with asyncio.timeout(ACKNOWLEDGED_S):
+                while not self._publisher.told_canary(payload):
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            return False
+        return True
 
     async def _drain(self) -> None:
         """The end of the stream: readers end, slots drain, alarms end, the outbox is told as far as it goes."""
@@ -596,6 +645,9 @@ class Monitor:
             outbox_durable=self._outbox.durable,
             readers=len(self._pool.pids),
             reader_restarts=self._pool.restarts,
+            canary_ok=None if self._canary is None else self._canary.state.state == "passed",
+            canary_passed_wall_s=None if self._canary is None else self._canary.state.passed_wall_s,
+            canary_latency_s=None if self._canary is None else self._canary.state.latency_s,
         )
 
     def _readiness(self) -> tuple[Check, ...]:
@@ -609,6 +661,7 @@ class Monitor:
             Check(name="config", ok=True, note=f"{len(self._plant.cameras)} cameras"),
             Check(name="artefact", ok=True, note=self._rings.artefact.card.name),
             Check(name="outbox", ok=outbox, note="" if outbox else note),
+            *(() if self._canary is None else (self._canary.check(),)),
         )
 
     def summary(self) -> str:

@@ -131,6 +131,10 @@ def _artefact_commands(commands: argparse._SubParsersAction[argparse.ArgumentPar
     )
     default.set_defaults(run=_default)
 
+    canary = _command(commands, "canary", "give an artefact the clip that the monitor tries itself out with")
+    canary.add_argument("artefact", type=Path, help="folder of the artefact")
+    canary.set_defaults(run=lambda asked: _canary(asked.artefact))
+
     latency = _with_features(_on_clips(_command(commands, "latency", "the accuracy-latency curve on joined streams")))
     latency.add_argument("--seeds", type=int, default=3, help="how many seeds (%(default)s)")
     latency.add_argument("--bags", default="2,4,6,8", help="the l to try, by comma (%(default)s)")
@@ -275,6 +279,7 @@ def _export(asked: argparse.Namespace) -> None:
         command=asked.command_line,
     )
     _say(f"{', '.join(part.kind for part in card.detectors)} on {card.backbone} → {asked.out}")
+    _with_canary(asked.out)
 
 
 def _default(asked: argparse.Namespace) -> None:
@@ -302,6 +307,22 @@ def _default(asked: argparse.Namespace) -> None:
     _say(report.text(table) + "\n")
     _say(f"thresholds {card.thresholds}\n{json.dumps(card.metrics['at_thresholds'], indent=1)}")
     _say(f"artefact in {asked.out}")
+    _with_canary(asked.out)
+
+
+def _canary(folder: Path) -> None:
+    from training import canary
+
+    card = canary.add(folder)
+    _say(f"canary in {folder}: {card.length} segments, scores {card.canary.scores if card.canary else ()}")
+
+
+def _with_canary(folder: Path) -> None:
+    """Where the backbone's weights are at hand."""
+    try:
+        _canary(folder)
+    except ValueError as reason:
+        _note(f"no canary yet ({reason}): add it with vad-train canary {folder}")
 
 
 def _latency(asked: argparse.Namespace) -> None:

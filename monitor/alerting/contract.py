@@ -16,7 +16,7 @@ from typing import Any, Literal
 from monitor.flow import Alert, AlertKind, CameraStatus, Evidence
 
 SCHEMA_VERSION = 1
-SCHEMAS = ("alert", "alarm", "status", "score", "availability", "verdict")
+SCHEMAS = ("alert", "alarm", "status", "score", "availability", "verdict", "canary")
 
 Payload = dict[str, Any]
 
@@ -53,6 +53,10 @@ class Topics:
     @property
     def availability(self) -> str:
         return f"{self.base}/availability"
+
+    @property
+    def canary(self) -> str:
+        return f"{self.base}/canary"
 
     def camera(self, name: str, what: Literal["status", "alarm", "score", "alert", "verdict"]) -> str:
         return f"{self.base}/cameras/{level(name)}/{what}"
@@ -223,6 +227,29 @@ def availability_payload(
         "reason": reason,
         "connected_at": iso(connected_wall_s),
         "version": version,
+    }
+
+
+def canary_payload(
+    site: str,
+    *,
+    state: Literal["waiting", "passed", "failed"],
+    part: str | None,
+    reason: str | None,
+    checked_at_s: float | None,
+    passed_at_s: float | None,
+    latency_s: float | None,
+) -> Payload:
+    """How the monitor's last run of its canary went."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "site": site,
+        "state": state,
+        "part": part,
+        "reason": reason,
+        "checked_at": None if checked_at_s is None else iso(checked_at_s),
+        "passed_at": None if passed_at_s is None else iso(passed_at_s),
+        "latency_s": None if latency_s is None else round(latency_s, 3),
     }
 
 

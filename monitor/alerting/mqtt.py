@@ -115,6 +115,14 @@ class Publisher:
         payload = alarm_payload(self._topics.site, state)
         self._from_any_thread(self._keep, self._topics.camera(state.camera, "alarm"), payload, state.camera)
 
+    def canary(self, payload: Payload | None) -> None:
+        """How the last run of the canary went; None: there is no canary."""
+        self._from_any_thread(self._keep, self._topics.canary, payload)
+
+    def told_canary(self, payload: Payload) -> bool:
+        """Whether the broker has acknowledged it on this connection."""
+        return self.connected and self._told.get(self._topics.canary) == payload
+
     def score(self, bag: BagScore) -> None:
         """The newest published segment of a bag; at most one message per camera in ``score_every_s``."""
         published = [index for index in sorted(bag.published) if bag.times[index] is not None]
@@ -165,7 +173,7 @@ class Publisher:
 
     def _configure(self, cameras: frozenset[str]) -> None:
         self._cameras = cameras
-        ours = {self._topics.availability}
+        ours = {self._topics.availability, self._topics.canary}
         for name in cameras:
             ours |= {self._topics.camera(name, "status"), self._topics.camera(name, "alarm")}
             if self._settings.home_assistant:

@@ -386,6 +386,13 @@ class EvidenceSettings(Settings):
     """The oldest evidence is deleted when the folder is larger."""
 
 
+class CanarySettings(Settings):
+    """The watch on itself: the artefact's clip goes the cameras' way, and must give what its card says."""
+
+    every_s: Annotated[Annotated[float, Field(ge=10, le=86_400)] | None, BeforeValidator(_off)] = 300.0
+    """Seconds between two runs; ``off``: none."""
+
+
 class Ingest(Settings):
     """How cameras are spread over reader processes."""
 
@@ -412,6 +419,8 @@ class Plant(Settings):
     scoring: Scoring = Field(default_factory=Scoring)
     evidence: EvidenceSettings = Field(default_factory=EvidenceSettings)
     ingest: Ingest = Field(default_factory=Ingest)
+    canary: CanarySettings = Field(default_factory=CanarySettings)
+    """The watch on itself."""
     cameras: tuple[Camera, ...]
     """At least one."""
 

@@ -60,6 +60,7 @@ def redacted(plant: Plant) -> dict[str, Any]:
     shown["mqtt"]["users"] = dict.fromkeys(shown["mqtt"]["users"], "***")
     if shown["mqtt"]["password"] is not None:
         shown["mqtt"]["password"] = "***"  # noqa: S105 - what is shown for it
+    shown["canary"]["every_s"] = shown["canary"]["every_s"] or "off"
     for camera in shown["cameras"]:
         camera["thresholds"] = camera["thresholds"] or "inherit"
         camera["frozen_after_s"] = camera["frozen_after_s"] or "off"
@@ -75,6 +76,7 @@ def json_schema() -> dict[str, Any]:
     camera = parts["Camera"]
     camera["properties"]["thresholds"]["anyOf"].append({"const": "inherit"})
     camera["properties"]["frozen_after_s"]["anyOf"].append({"const": "off"})
+    parts["CanarySettings"]["properties"]["every_s"]["anyOf"].append({"const": "off"})
     camera["properties"] |= {
         "url_file": {**text, "description": "A file that holds the url (one line)."},
         "username": {**text, "description": "Goes into the url, percent-encoded."},

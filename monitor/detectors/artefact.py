@@ -21,11 +21,22 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from monitor.detectors.card import ArtefactError, Card, DetectorCard
+from monitor.detectors.card import ArtefactError, CanaryCard, Card, DetectorCard
 from monitor.detectors.detector import Detector, make
 from monitor.detectors.ensemble import Ensemble
 
-__all__ = ["Artefact", "ArtefactError", "Card", "Standardisation", "load", "read_card", "resolve", "save", "verify"]
+__all__ = [
+    "Artefact",
+    "ArtefactError",
+    "Card",
+    "Standardisation",
+    "add_canary",
+    "load",
+    "read_card",
+    "resolve",
+    "save",
+    "verify",
+]
 
 SHIPPED = Path(__file__).resolve().parent.parent / "artefacts"
 
@@ -158,6 +169,13 @@ def save(folder: Path, card: Card, standardise: Standardisation, ensemble: Ensem
     whole = Card.model_validate(facts)
     folder.mkdir(parents=True, exist_ok=True)
     _replace(folder / "weights.safetensors", content)
+    _replace(folder / "card.json", (whole.model_dump_json(indent=2) + "\n").encode())
+    return whole
+
+
+def add_canary(folder: Path, canary: CanaryCard) -> Card:
+    """Writes the canary into the card of an artefact that is there; returns the card."""
+    whole = Card.model_validate(read_card(folder).model_dump() | {"canary": canary.model_dump()})
     _replace(folder / "card.json", (whole.model_dump_json(indent=2) + "\n").encode())
     return whole
 

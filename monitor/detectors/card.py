@@ -41,6 +41,20 @@ class DataCard(Part):
     note: str | None = None
 
 
+class CanaryCard(Part):
+    """What the artefact's clip gives when all is well; canary.py says how it is made and compared."""
+
+    sha256: Sha256
+    """Of canary.mp4."""
+    sketch: tuple[tuple[float, ...], ...]
+    """Of the standardised features, a row a segment."""
+    scores: tuple[float, ...]
+    long_term: tuple[float, ...]
+    short_term: tuple[float, ...]
+    feature_tolerance: Annotated[float, Field(gt=0)]
+    score_tolerance: Annotated[float, Field(gt=0)]
+
+
 class Card(Part):
     """What ``card.json`` says. Lengths of bags are in segments."""
 
@@ -65,6 +79,8 @@ class Card(Part):
     """Filled in by ``save``."""
     weights_sha256: Sha256 | None = None
     """Of weights.safetensors; filled in by ``save``."""
+    canary: CanaryCard | None = None
+    """None: the monitor cannot try itself out with this artefact."""
     data: tuple[DataCard, ...]
     terms_of_use: str
     metrics: dict[str, Any] = {}
@@ -117,6 +133,10 @@ class Card(Part):
             raise ValueError(f"stride {self.stride} is more than the bag's length {self.length}")
         if self.delay > self.length - self.stride:
             raise ValueError(f"delay {self.delay} is more than length − stride = {self.length - self.stride}")
+        if self.canary is not None:
+            rows = (self.canary.sketch, self.canary.scores, self.canary.long_term, self.canary.short_term)
+            if {len(row) for row in rows} != {self.length}:
+                raise ValueError(f"canary: expected {self.length} segments, the bag's length, in each of its lists")
         names = [detector.name for detector in self.detectors]
         if len(set(names)) < len(names):
             raise ValueError(f"two detectors have the same name: {', '.join(names)}")

@@ -139,6 +139,7 @@ class Metrics:
         self._reloads = _counter("vad_config_reloads_total", registry)
         for result in ("applied", "refused"):
             self._reloads.labels(result)
+        self._canary = _counter("vad_canary_runs_total", registry)
         self._build = _gauge("vad_build_info", registry)
         self._artefact = _gauge("vad_artefact_info", registry)
         ProcessCollector(namespace="vad", registry=registry)
@@ -167,6 +168,15 @@ class Metrics:
     def count_reload(self, *, applied: bool) -> None:
         """A new configuration was applied, or refused and the old one kept."""
         self._reloads.labels("applied" if applied else "refused").inc()
+
+    def expect_canary(self) -> None:
+        """There is one: its results count from zero."""
+        for result in ("passed", "decode", "features", "scores", "broker"):
+            self._canary.labels(result)
+
+    def count_canary(self, result: str) -> None:
+        """A run of the canary ended: ``passed``, or the part that failed."""
+        self._canary.labels(result).inc()
 
     def set_build(self, version: str, torch: str) -> None:
         self._build.clear()

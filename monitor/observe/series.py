@@ -61,6 +61,9 @@ class ProcessFigures:
     outbox_durable: bool | None = None
     readers: int | None = None
     reader_restarts: int | None = None
+    canary_ok: bool | None = None
+    canary_passed_wall_s: float | None = None
+    canary_latency_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +154,11 @@ SERIES: tuple[Series, ...] = (
     _process("outbox_durable", "gauge", "0 or 1", "1 while alerts are committed to disk; 0: they would be lost with the process.", figure="outbox_durable"),
     _process("evidence_written_total", "counter", "alerts", "Alerts whose evidence was written whole."),
     _process("evidence_failed_total", "counter", "alerts", "Alerts whose evidence is missing or incomplete."),
+    # The watch on itself; without a canary (off, or an artefact that has none) these are absent.
+    _process("canary_ok", "gauge", "0 or 1", "1 while the canary's last run passed; 0 also before the first.", figure="canary_ok"),
+    _process("canary_passed_timestamp_seconds", "gauge", "seconds since 1970", "When the canary last passed; absent before that.", figure="canary_passed_wall_s"),
+    _process("canary_latency_seconds", "gauge", "seconds", "How long the last run that passed took, from decoding to the broker's acknowledgement.", figure="canary_latency_s"),
+    _process("canary_runs_total", "counter", "runs", "Runs of the canary: passed, or the part that failed (decode, features, scores, broker).", labels=("result",)),
     # The process.
     _process("readers", "gauge", "processes", "Reader processes that run.", figure="readers"),
     _process("reader_restarts_total", "counter", "restarts", "Reader processes started again after they ended or were killed.", figure="reader_restarts"),

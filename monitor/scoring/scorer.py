@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
+from monitor.detectors.canary import Curve, curve
 from monitor.flow import BagScore, Segment
 from monitor.scoring.rings import Rings
 
@@ -51,7 +54,8 @@ class Scorer:
         self._batch_max, self._deadline_s = batch_max, deadline_s
         self._stopping = threading.Event()
         self._forget: list[str] = []
-        self._forget_lock = threading.Lock()
+        self._lock = threading.Lock()
+        self._canary: _Canary | None = None
         self._thread = threading.Thread(target=self._run, name="scorer", daemon=True)
 
     def start(self) -> None:
@@ -69,8 +73,20 @@ class Scorer:
 
     def forget(self, cameras: Iterable[str]) -> None:
         """Drops the rings of removed cameras at the next turn; any thread."""
-        with self._forget_lock:
+        with self._lock:
             self._forget += cameras
+
+    def try_out(self, segments: Sequence[Segment]) -> Future[Curve]:
+        """Encodes and scores a bag of segments that belong to no camera, one beside each batch; any thread.
+
+        A run that has not come to its end is given up for this one.
+        """
+        asked = _Canary(segments)
+        with self._lock:
+            former, self._canary = self._canary, asked
+        if former is not None:
+            former.curve.cancel()
+        return asked.curve
 
     def _run(self) -> None:
         try:
@@ -81,25 +97,63 @@ class Scorer:
 
     def _turn(self) -> bool:
         """One batch; False when stopping and the source is empty."""
-        with self._forget_lock:
+        with self._lock:
             forget, self._forget = self._forget, []
         for camera in forget:
             self._rings.forget(camera)
-        segments = self._source.take(self._batch_max, self._deadline_s, 0.5)
-        if not segments:
+        canary = self._canary
+        segments = self._source.take(self._batch_max, self._deadline_s, 0.5 if canary is None else 0.0)
+        if not segments and canary is None:
             # A source that has ended answers at once: without the wait this would be a busy loop until ``stop``.
             return not self._stopping.wait(IDLE_S)
+        if not segments and self._stopping.is_set():
+            return False
         real = [segment for segment in segments if segment.pictures is not None]
+        beside = [] if canary is None else [canary.next]
         started_s = time.perf_counter()
         try:
-            features_BD = self._rings.encode(real) if real else None
+            features_BD = self._rings.encode([*real, *beside]) if real or beside else None
             if features_BD is not None and features_BD.is_cuda:
                 torch.cuda.synchronize(features_BD.device)
         finally:
             self._source.release(segments)
         encoded_s = time.perf_counter()
+        if canary is not None and features_BD is not None:
+            if canary.encoded(features_BD[-1]):
+                self._finish(canary)
+            features_BD = features_BD[:-1] if real else None
         bags = self._rings.score(segments, features_BD)
         self._sink.batch(len(real), encoded_s - started_s, time.perf_counter() - encoded_s)
         if bags:
             self._sink.scored(bags)
         return True
+
+    def _finish(self, canary: _Canary) -> None:
+        with self._lock:
+            if self._canary is canary:
+                self._canary = None
+        if canary.curve.set_running_or_notify_cancel():  # else it was given up meanwhile
+            canary.curve.set_result(curve(canary.features(), self._rings.artefact.ensemble))
+
+
+class _Canary:
+    """A bag on its way through the scorer."""
+
+    def __init__(self, segments: Sequence[Segment]) -> None:
+        self._left = list(segments)
+        self._features: list[Tensor] = []
+        self.curve: Future[Curve] = Future()
+
+    @property
+    def next(self) -> Segment:
+        return self._left[0]
+
+    def encoded(self, feature_D: Tensor) -> bool:
+        """Takes the feature of ``next``; whether it was the last one."""
+        self._features.append(feature_D)
+        del self._left[0]
+        return not self._left
+
+    def features(self) -> Tensor:
+        """(N, D)."""
+        return torch.stack(self._features)

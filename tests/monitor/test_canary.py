@@ -1,0 +1,216 @@
+"""The watch on itself: each part of the way that breaks is named, and what is mended passes again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+import torch
+
+from monitor.alerting.contract import schema
+from monitor.canary import LIMIT_S, Canary, CanaryState
+from monitor.config import Scoring
+from monitor.detectors import artefact, canary
+from monitor.detectors.artefact import Artefact, ArtefactError
+from monitor.detectors.canary import Curve
+from monitor.flow import Segment
+from monitor.scoring.rings import open_rings
+from tests.e2e.clips import moving_clip
+from tests.e2e.running import RunningMonitor
+from tests.monitor.alerting.servers import mosquitto, subscriber, until
+
+
+@pytest.fixture(scope="module")
+def curve_and_card() -> tuple[Curve, canary.CanaryCard]:
+    """The shipped artefact's clip through its own backbone and detectors."""
+    rings = open_rings(Scoring(device="cpu"), files=False)
+    card = rings.artefact.card
+    assert card.canary is not None
+    clip = canary.clip_of(rings.artefact.folder, card.canary)
+    decoded = _canary_of(rings.artefact, lambda _: Future())._decode()
+    assert isinstance(decoded, list), decoded
+    assert clip.stat().st_size < 500_000
+    return canary.curve(rings.encode(decoded), rings.artefact.ensemble), card.canary
+
+
+def _canary_of(loaded: Artefact, try_out, tell=None, counted=None, clock=None) -> Canary:  # type: ignore[no-untyped-def]
+    from monitor.features import backbone
+
+    async def nobody(_state: CanaryState) -> bool | None:
+        return None
+
+    card = loaded.card
+    assert card.canary is not None
+    return Canary(
+        canary.clip_of(loaded.folder, card.canary),
+        card.canary,
+        every_s=100.0,
+        fps=card.fps,
+        preprocessing=backbone.recipe(card.backbone).preprocessing,
+        try_out=try_out,
+        tell=tell or nobody,
+        count=(lambda _: None) if counted is None else counted.append,
+        **({} if clock is None else {"clock": clock}),
+    )
+
+
+def test_the_shipped_artefacts_pass_on_the_engine_that_is_here(
+    curve_and_card: tuple[Curve, canary.CanaryCard],
+) -> None:
+    found, card = curve_and_card
+    assert canary.judge(found, card) is None
+    assert artefact.read_card("staged").canary is not None
+
+
+@pytest.mark.parametrize("part", ["features", "scores", "long_term", "short_term", "decode"])
+def test_what_differs_is_named(curve_and_card: tuple[Curve, canary.CanaryCard], part: str) -> None:
+    found, card = curve_and_card
+    spoilt = {
+        "features": replace(found, sketch_NS=found.sketch_NS * 1.1),
+        "scores": replace(found, scores_N=found.scores_N + 0.03),
+        "long_term": replace(found, long_term_N=found.long_term_N - 0.03),
+        "short_term": replace(found, short_term_N=np.full_like(found.short_term_N, np.nan)),
+        "decode": replace(found, sketch_NS=found.sketch_NS[:-1]),
+    }[part]
+    fault = canary.judge(spoilt, card)
+    assert fault is not None
+    assert fault.part == ("scores" if part in ("long_term", "short_term") else part)
+
+
+def test_a_sketch_moves_as_far_as_its_features() -> None:
+    generator = torch.Generator().manual_seed(0)
+    features_ND = torch.randn(8, 500, generator=generator)
+    for share in (0.01, 0.1, 0.5):
+        moved_ND = features_ND + share * torch.randn(8, 500, generator=generator)
+        one, other = canary.sketch(features_ND), canary.sketch(moved_ND)
+        assert np.linalg.norm(other - one) / np.linalg.norm(one) == pytest.approx(share, rel=0.35)
+
+
+def test_a_clip_that_is_not_the_cards_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(artefact.resolve("default"), folder)
+    card = artefact.read_card(folder).canary
+    assert card is not None
+    (folder / canary.CLIP).write_bytes(b"\0" + (folder / canary.CLIP).read_bytes())
+    with pytest.raises(ArtefactError, match="damaged or another clip"):
+        canary.clip_of(folder, card)
+    (folder / canary.CLIP).unlink()
+    with pytest.raises(ArtefactError, match="cannot be read"):
+        canary.clip_of(folder, card)
+
+
+def test_a_run_that_fails_is_told_and_one_that_passes_mends_it(
+    curve_and_card: tuple[Curve, canary.CanaryCard],
+) -> None:
+    """A scorer that says something else, one that is silent no longer, a broker that does not answer."""
+    found, _ = curve_and_card
+    told: list[CanaryState] = []
+    counted: list[str] = []
+    answers = [replace(found, scores_N=found.scores_N + 0.5), found, found]
+    acknowledges = iter([None, False, None, True])
+
+    def try_out(segments: Sequence[Segment]) -> Future[Curve]:
+        assert len(segments) == 4
+        assert all(one.pictures is not None and one.slot is None for one in segments)
+        answer: Future[Curve] = Future()
+        answer.set_result(answers.pop(0))
+        return answer
+
+    async def tell(state: CanaryState) -> bool | None:
+        told.append(state)
+        return next(acknowledges)
+
+    now_s = 1000.0
+    tried = _canary_of(artefact.load("default"), try_out, tell, counted, clock=lambda: now_s)
+    assert tried.check().ok
+
+    async def three() -> list[str | None]:
+        return [fault and fault.part for fault in [await tried.run_once() for _ in range(3)]]
+
+    assert asyncio.run(three()) == ["scores", "broker", None]
+    assert counted == ["scores", "broker", "passed"]
+    assert [one.state for one in told] == ["failed", "passed", "failed", "passed"]
+    assert tried.state.state == "passed"
+    assert tried.state.part is None
+    now_s += 200.0 + LIMIT_S
+    assert tried.check().ok
+    now_s += 1.0
+    assert not tried.check().ok
+    assert "has not passed for 261 s" in tried.check().note
+
+
+@pytest.mark.slow
+def test_a_real_monitor_passes_and_a_broker_that_hangs_is_noticed(tmp_path: Path) -> None:
+    """The retained message, the series, /readyz; nothing of it on a camera's topics."""
+    import signal
+
+    clip = moving_clip(tmp_path / "gate.mp4", 60)
+    with mosquitto(tmp_path / "broker") as broker, subscriber(broker.port) as heard:
+        plant = {
+            "site": "works",
+            "mqtt": {"port": broker.port, "keepalive_s": 60},
+            "canary": {"every_s": 10},
+            "cameras": [{"name": "gate", "url": f"file:{clip}"}],
+        }
+        monitor = RunningMonitor(tmp_path, plant)
+        try:
+            monitor.said("the canary passed", 90)
+
+            def said(state: str) -> bool:
+                return any(topic == "vad/works/canary" and state in text for topic, _, text in heard.seen)
+
+            until(lambda: said('"passed"'), 10, "the canary's message")
+            for topic, _, text in list(heard.seen):
+                if topic == "vad/works/canary":
+                    jsonschema.validate(json.loads(text), schema("canary"))
+            assert monitor.metric("vad_canary_ok") == 1
+            assert 0 < (monitor.metric("vad_canary_latency_seconds") or 0) < 60
+            assert "canary" in monitor.get("/readyz?verbose")[1]
+            assert monitor.metric("vad_readers") == 1
+            broker.signal(signal.SIGSTOP)
+            try:
+                until(lambda: monitor.metric("vad_canary_runs_total", result="broker") == 1, 60, "a run that failed")
+                assert monitor.metric("vad_canary_ok") == 0
+            finally:
+                broker.signal(signal.SIGCONT)
+            until(lambda: monitor.metric("vad_canary_ok") == 1, 60, "a run that passes again")
+            assert not [topic for topic, _, _ in heard.seen if "cameras/canary" in topic]
+            assert monitor.end() == 0
+        finally:
+            monitor.close()
+
+
+@pytest.mark.slow
+def test_detectors_that_are_not_as_they_were_fail_it(tmp_path: Path) -> None:
+    """Weights changed with their checksum: whoever replaced them did not record a canary with them."""
+    folder = tmp_path / "artefact"
+    loaded = artefact.load("default")
+    with torch.inference_mode():
+        for parameter in loaded.ensemble.parameters():
+            parameter.mul_(1.5)
+    artefact.save(folder, loaded.card, loaded.standardise, loaded.ensemble)
+    shutil.copy(loaded.folder / canary.CLIP, folder)
+    clip = moving_clip(tmp_path / "gate.mp4", 20)
+    plant = {
+        "site": "works",
+        "mqtt": "off",
+        "scoring": {"artefact": str(folder)},
+        "canary": {"every_s": 10},
+        "cameras": [{"name": "gate", "url": f"file:{clip}"}],
+    }
+    monitor = RunningMonitor(tmp_path, plant)
+    try:
+        monitor.said("the canary failed (scores): a score differs from the card by", 90)
+        assert monitor.metric("vad_canary_runs_total", result="scores") == 1
+        assert "failed (scores)" in monitor.get("/readyz?verbose")[1]
+        assert monitor.end() == 0
+    finally:
+        monitor.close()
