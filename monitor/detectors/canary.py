@@ -26,8 +26,8 @@ from monitor.detectors.ensemble import Ensemble
 CLIP = "canary.mp4"
 SKETCH = 16
 FEATURE_TOLERANCE = 0.05
-"""Of the sketch, relative. Measured with effnet_lite0: OpenVINO and torch in float32 differ by 2e-6, bfloat16 by 0.03 to
-0.04, and by 0.7 where 20 of the 112 channels of one layer are dead."""
+"""Of the sketch, relative. Measured with effnet_lite0: OpenVINO and torch in float32 differ by 2e-6, bfloat16 by 0.03
+to 0.04; with 20 of the 112 channels of one layer dead it is 0.7."""
 SCORE_TOLERANCE = 0.02
 """Of a score: what two engines may differ by before thresholds would need to know of it."""
 

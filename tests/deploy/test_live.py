@@ -65,7 +65,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningM
     http = {"port": 0, "metrics": {"token_file": str(token)}}
     with (
         mosquitto(folder / "broker") as broker,
-        running(folder / "m", plant(broker.port, cameras) | {"http": http}) as monitor,
+        running(folder / "m", plant(broker.port, cameras) | {"http": http, "canary": {"every_s": 10}}) as monitor,
     ):
         monitor.said("watching 3 cameras")
         with scraping(folder / "prometheus", monitor.address.removeprefix("http://"), "works", token) as prometheus:
@@ -77,6 +77,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningM
                     'rate(vad_camera_segments_invalid_total{camera="hall"}[30s])',
                     'rate(vad_camera_segments_scored_total{camera="yard"}[30s]) > 0',
                     "increase(vad_evidence_written_total[1h])",
+                    "vad_canary_ok == 1",
                     "instance:vad_scorer_busy:ratio5m > 0",
                     "instance:vad_capture_to_acknowledged_seconds:p95_30m > 0",
                     'ALERTS{alertname="VadCameraDown",camera="gate"}',

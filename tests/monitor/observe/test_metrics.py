@@ -55,6 +55,9 @@ ALL = ProcessFigures(
     outbox_durable=False,
     readers=3,
     reader_restarts=1,
+    canary_ok=True,
+    canary_passed_wall_s=1.7e9,
+    canary_latency_s=1.5,
 )
 
 
@@ -67,6 +70,8 @@ def everything(cameras: list[CameraFigures]) -> Metrics:
     metrics.count_evidence(written=True)
     metrics.count_evidence(written=False)
     metrics.count_reload(applied=True)
+    metrics.expect_canary()
+    metrics.count_canary("passed")
     metrics.set_build("0.1.0", torch="2.14.1")
     metrics.set_artefact(name="default", backbone="effnet_lite0", device="cpu", bag_length=8, stride=2, delay=1)
     return metrics
