@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,8 @@ __all__ = [
     "verify",
 ]
 
+LARGEST_CARD, LARGEST_WEIGHTS = 4_000_000, 2_000_000_000
+STORED = (torch.float16, torch.float32)
 SHIPPED = Path(__file__).resolve().parent.parent / "artefacts"
 
 
@@ -106,7 +109,7 @@ def read_card(name_or_path: str | Path) -> Card:
     """The card alone, without its weights."""
     path = resolve(name_or_path) / "card.json"
     try:
-        return Card.model_validate_json(path.read_bytes())
+        return Card.model_validate_json(_content(path, LARGEST_CARD))
     except FileNotFoundError as fault:
         raise ArtefactError(f"{path.parent} is no artefact: card.json is missing") from fault
     except pydantic.ValidationError as fault:
@@ -121,8 +124,8 @@ def load(name_or_path: str | Path, device: torch.device | str = "cpu") -> Artefa
     try:
         standardise = _standardisation(tensors)
         ensemble = _ensemble(card, tensors)
-    except (ValueError, KeyError, RuntimeError) as fault:
-        last = str(fault).strip().splitlines()[-1].strip()
+    except (ValueError, KeyError, RuntimeError, ArithmeticError, AssertionError) as fault:
+        last = (str(fault).strip().splitlines() or [type(fault).__name__])[-1].strip()
         raise ArtefactError(f"{folder}: card.json and weights.safetensors do not fit together: {last}") from fault
     if (len(standardise.mean_D), standardise.dimensions) != (card.backbone_dimensions, card.dimensions):
         raise ArtefactError(
@@ -197,7 +200,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 def _read_weights(path: Path, card: Card) -> dict[str, Tensor]:
     try:
-        content = path.read_bytes()
+        content = _content(path, LARGEST_WEIGHTS)
     except FileNotFoundError as fault:
         raise ArtefactError(f"{path.parent} is no whole artefact: {path.name} is missing") from fault
     measured = hashlib.sha256(content).hexdigest()
@@ -207,9 +210,27 @@ def _read_weights(path: Path, card: Card) -> dict[str, Tensor]:
             f"{card.weights_sha256}"
         )
     try:
-        return safetensors.torch.load(content)
-    except safetensors.SafetensorError as fault:
+        tensors = safetensors.torch.load(content)
+    except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError) as fault:  # KeyError: a type of its own
         raise ArtefactError(f"{path} is not a whole safetensors file ({fault})") from fault
+    for key, tensor in tensors.items():
+        if tensor.dtype not in STORED or not bool(torch.isfinite(tensor).all()):
+            raise ArtefactError(f"{path}: '{key}' has values that are no finite numbers in float16 or float32")
+    return tensors
+
+
+def _content(path: Path, largest: int) -> bytes:
+    """A file's bytes; ArtefactError where it is none, too large, or may not be read. FileNotFoundError is passed on."""
+    try:
+        if not path.is_file() and path.exists():
+            raise ArtefactError(f"{path} is not a file")
+        if path.stat().st_size > largest:
+            raise ArtefactError(f"{path} is larger than {largest // 1_000_000} MB: is that an artefact?")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as fault:
+        raise ArtefactError(f"{path} cannot be read: {(fault.strerror or 'fault').lower()}") from fault
 
 
 def _standardisation(tensors: dict[str, Tensor]) -> Standardisation:
@@ -236,14 +257,32 @@ def _ensemble(card: Card, tensors: dict[str, Tensor]) -> Ensemble:
         raise ValueError("the card names no detectors")
     detectors: dict[str, Detector] = {}
     for part in card.detectors:
-        detector = make(part.kind, dict(part.arguments))
         prefix = f"detectors.{part.name}."
+        shapes = {key.removeprefix(prefix): value.shape for key, value in tensors.items() if key.startswith(prefix)}
+        _check_shapes(part, shapes)
+        detector = make(part.kind, dict(part.arguments))
         detector.load_state_dict(
             {key.removeprefix(prefix): value.float() for key, value in tensors.items() if key.startswith(prefix)}
         )
         detectors[part.name] = detector
     ensemble = Ensemble(detectors, {part.name: part.weight for part in card.detectors})
     return ensemble.eval().requires_grad_(False)
+
+
+def _check_shapes(part: DetectorCard, shapes: dict[str, torch.Size]) -> None:
+    """Before anything is allocated: a card may ask for a detector larger than the machine."""
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of layers without neurons: the file has none of these
+        wanted = {key: value.shape for key, value in make(part.kind, dict(part.arguments)).state_dict().items()}
+    for key in sorted(wanted.keys() | shapes.keys()):
+        if key not in shapes:
+            raise ValueError(f"Missing key {key} of detector '{part.name}'")
+        if key not in wanted:
+            raise ValueError(f"Unexpected key {key} of detector '{part.name}'")
+        if wanted[key] != shapes[key]:
+            raise ValueError(
+                f"size mismatch for {key} of detector '{part.name}': {tuple(shapes[key])}, not {tuple(wanted[key])}"
+            )
 
 
 def _problems(fault: pydantic.ValidationError) -> str:

@@ -28,7 +28,7 @@ class DetectorCard(Part):
     kind: str
     arguments: dict[str, Any]
     """Of its constructor."""
-    weight: Annotated[float, Field(gt=0)] = 1.0
+    weight: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] = 1.0
     """In the mean."""
 
 
@@ -62,17 +62,17 @@ class Card(Part):
     name: str
     backbone: str
     backbone_fingerprint: Sha256
-    backbone_dimensions: Annotated[int, Field(gt=0)]
+    backbone_dimensions: Annotated[int, Field(gt=0, le=1_000_000)]
     """D of the backbone's features."""
-    dimensions: Annotated[int, Field(gt=0)]
+    dimensions: Annotated[int, Field(gt=0, le=1_000_000)]
     """What the detectors take: D, or fewer after the projection."""
-    length: Annotated[int, Field(gt=0)]
+    length: Annotated[int, Field(gt=0, le=10_000)]
     """l, the size of a bag."""
     stride: Annotated[int, Field(gt=0)]
     """s: how many segments go by between two bags."""
     delay: Annotated[int, Field(ge=0)]
     """d: how many segments after its own a segment's score is published, at the least; 0 ≤ d ≤ l − s."""
-    fps: Annotated[float, Field(gt=0)]
+    fps: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
     """Analysed frames a second."""
     thresholds: Thresholds
     detectors: tuple[DetectorCard, ...] = ()
