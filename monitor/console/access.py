@@ -1,7 +1,7 @@
 """Who may look, who may act: passwords and tokens against their hashes, sessions, and patience with guessers.
 
 Nothing here is ever logged or stored but hashes. scrypt costs a guesser what it costs us: 16 MB and some 50 ms, one
-at a time, and after five wrong passwords a name has to wait.
+at a time, and after five wrong passwords from one address, or thirty from all, a name has to wait.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ SESSION_S = 12 * 3600.0
 """A shift; then one logs in again."""
 MOST_SESSIONS = 1000
 MOST_FAILURES = 5
+"""Of a name from one address: who guesses from elsewhere does not lock the operator out …"""
+MOST_FAILURES_OF_ALL = 30
+"""… unless from many addresses at once."""
+ANYWHERE = "*"
 FORGIVE_S = 60.0
 _N, _R, _P = 16_384, 8, 1
 
@@ -74,7 +78,8 @@ class Access:
         self._clock = clock
         self._lock = threading.Lock()
         self._sessions: dict[str, _Session] = {}
-        self._failures: dict[str, list[float]] = {}
+        self._failures: dict[tuple[str, str], list[float]] = {}
+        """By name ('' for names that nobody has) and address."""
         self._nobody = hash_password(secrets.token_hex(8))
         self._tokens = {
             user.token_sha256.get_secret_value(): Person(name=name, role=user.role)
@@ -96,25 +101,34 @@ class Access:
     def knows(self, name: str) -> bool:
         return name in self._users
 
-    def must_wait_s(self, name: str) -> float:
+    def must_wait_s(self, name: str, address: str = "") -> float:
         """How long this name is not tried any more, after too many wrong passwords. Made-up names share one count."""
+        known = name if name in self._users else ""
         with self._lock:
-            now_s = self._clock()
-            key = name if name in self._users else ""
-            recent = [at_s for at_s in self._failures.get(key, ()) if now_s - at_s < FORGIVE_S]
-            return max(recent[-MOST_FAILURES] + FORGIVE_S - now_s, 0.0) if len(recent) >= MOST_FAILURES else 0.0
+            of_one = self._wait_s((known, address), MOST_FAILURES)
+            return max(of_one, self._wait_s((known, ANYWHERE), MOST_FAILURES_OF_ALL))
 
-    def log_in(self, name: str, password: str) -> tuple[str, Person] | None:
+    def _wait_s(self, key: tuple[str, str], most: int) -> float:
+        now_s = self._clock()
+        recent = [at_s for at_s in self._failures.get(key, ()) if now_s - at_s < FORGIVE_S]
+        return max(recent[-most] + FORGIVE_S - now_s, 0.0) if len(recent) >= most else 0.0
+
+    def _failed(self, known: str, address: str) -> None:
+        now_s = self._clock()
+        self._failures = {key: ats for key, ats in self._failures.items() if now_s - ats[-1] < FORGIVE_S}
+        for place in (address, ANYWHERE):
+            self._failures[known, place] = [*self._failures.get((known, place), ())[-MOST_FAILURES_OF_ALL:], now_s]
+
+    def log_in(self, name: str, password: str, address: str = "") -> tuple[str, Person] | None:
         """The key of a new session. Takes as long for a name that nobody has. Blocks: on a thread."""
         user = self._users.get(name)
         kept = None if user is None else user.password_hash
         with self._lock:  # one at a time
             right = fits(password, self._nobody if kept is None else kept.get_secret_value())
             if user is None or kept is None or not right:
-                known = name if user is not None else ""
-                self._failures[known] = [*self._failures.get(known, ())[-MOST_FAILURES:], self._clock()]
+                self._failed(name if user is not None else "", address)
                 return None
-            self._failures.pop(name, None)
+            self._failures.pop((name, address), None)
             person = Person(name=name, role=user.role, by_cookie=True)
             key = secrets.token_urlsafe(32)
             now_s = self._clock()

@@ -113,12 +113,13 @@ def _session(console: Console) -> APIRouter:
         nonlocal trying
         if trying >= MOST_LOGGING_IN:
             raise HTTPException(429, "others are logging in: try again", {"retry-after": "1"})
-        wait_s = console.access.must_wait_s(said.name)
+        wait_s = console.access.must_wait_s(said.name, _address(request) or "")
         if wait_s > 0:
             raise HTTPException(429, f"too many wrong passwords: wait {wait_s:.0f} s", {"retry-after": f"{wait_s:.0f}"})
         trying += 1
         try:
-            opened = await run_in_threadpool(console.access.log_in, said.name, said.password)
+            address = _address(request) or ""
+            opened = await run_in_threadpool(console.access.log_in, said.name, said.password, address)
         finally:
             trying -= 1
         # A name that nobody has may be a password, typed into the wrong field.

@@ -13,6 +13,7 @@ import pytest
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from monitor.config import ConsoleUser
 from monitor.console.access import Access
 from monitor.console.guard import Guard
 from monitor.console.rate import Rate
@@ -101,6 +102,24 @@ def test_one_address_may_ask_so_much_and_no_more() -> None:
     answers = asyncio.run(asked())
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 200, 200]
     assert answers[3].headers["retry-after"] == "1"
+
+
+def test_who_guesses_from_elsewhere_does_not_lock_the_operator_out() -> None:
+    now_s = 0.0
+    users = {"ann": ConsoleUser.model_validate(USERS["ann"])}
+    access = Access(users, clock=lambda: now_s)
+    for number in range(5):
+        assert access.log_in("ann", f"guess {number}", "192.0.2.66") is None
+    assert access.must_wait_s("ann", "192.0.2.66") == 60.0
+    assert access.must_wait_s("ann", "192.0.2.7") == 0
+    assert access.log_in("ann", PASSWORD, "192.0.2.7") is not None
+    for number in range(25):
+        access.log_in("ann", "guess", f"192.0.2.{100 + number}")
+    assert access.must_wait_s("ann", "192.0.2.7") == 60.0, "from many addresses at once nobody gets in"
+    now_s = 61.0
+    assert access.must_wait_s("ann", "192.0.2.66") == 0
+    access.log_in("nobody", "x", "192.0.2.7")
+    assert len(access._failures) == 2, "forgotten when forgiven"
 
 
 def test_a_bucket_fills_again_and_each_address_has_its_own() -> None:
