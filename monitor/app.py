@@ -463,6 +463,7 @@ class Monitor:
 
     async def _tell_verdict(self, judged: Judged) -> None:
         """Through the outbox, like an alert: until the broker has acknowledged it."""
+        self._metrics.count_verdict(judged.camera, judged.verdict, judged.after_s)
         topics = Topics(self._plant.mqtt.prefix, self._plant.site)
         payload = verdict_payload(
             self._plant.site,

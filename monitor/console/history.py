@@ -2,7 +2,10 @@
 
 Whoever scores or decides only puts things into a bounded queue, which never waits: where the disk is slower than
 the cameras, the oldest scores are dropped and counted. What a person did (``act``) waits for its commit and is told
-where it failed. Readers open the file themselves (reading.py); WAL lets them look while this writes.
+where it failed. Readers open the file themselves (reading.py). The journal is a rollback journal and
+not a WAL: a WAL's index is shared by a mapped file, and where the disk refuses a write to a mapped page (an immutable
+file, a broken block) the kernel ends the whole monitor by SIGBUS. Who reads holds up the writer's commit, and the
+writer holds up who reads, both for milliseconds; neither is the scorer.
 
 Two tables of scores: every segment, and each minute's lowest, mean and highest, which stays when the size asks
 for the segments to go. Scores are kept as whole ten-thousandths: 200 cameras make 17 million a day.
@@ -336,7 +339,11 @@ class History:
         try:
             self.path.chmod(0o600)
             base.execute("PRAGMA auto_vacuum=INCREMENTAL")
-            base.execute("PRAGMA journal_mode=WAL")
+            # A WAL of a former version is taken in without its mapped index: an exclusive connection needs none.
+            base.execute("PRAGMA locking_mode=EXCLUSIVE")
+            base.execute("PRAGMA journal_mode=TRUNCATE")
+            base.execute("PRAGMA locking_mode=NORMAL")
+            base.execute("SELECT count(*) FROM sqlite_master").fetchone()  # lets go of the lock
             base.execute("PRAGMA synchronous=FULL")
             base.execute("PRAGMA journal_size_limit=16777216")
             (version,) = base.execute("PRAGMA user_version").fetchone()

@@ -51,6 +51,8 @@ class Judged:
     note: str
     who: str
     at_s: float
+    after_s: float | None
+    """From the alert to this, its first verdict; None: it is a later one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +221,7 @@ class Console:
                 note=note,
                 who=who,
                 at_s=at_s,
+                after_s=at_s - found["raised_s"] if len(found["verdicts"]) == 1 else None,
             )
             await self.outside.tell_verdict(judged)
             self._acknowledged.add(alert_id)

@@ -139,6 +139,8 @@ class Metrics:
         self._reloads = _counter("vad_config_reloads_total", registry)
         for result in ("applied", "refused"):
             self._reloads.labels(result)
+        self._verdicts = _counter("vad_verdicts_total", registry)
+        self._judged = _histogram("vad_verdict_seconds", registry)
         self._canary = _counter("vad_canary_runs_total", registry)
         self._build = _gauge("vad_build_info", registry)
         self._artefact = _gauge("vad_artefact_info", registry)
@@ -168,6 +170,12 @@ class Metrics:
     def count_reload(self, *, applied: bool) -> None:
         """A new configuration was applied, or refused and the old one kept."""
         self._reloads.labels("applied" if applied else "refused").inc()
+
+    def count_verdict(self, camera: str, verdict: str, after_s: float | None) -> None:
+        """A person judged an alert, ``after_s`` it was raised; None: it had been judged before."""
+        self._verdicts.labels(verdict, camera).inc()
+        if after_s is not None:
+            self._judged.observe(max(after_s, 0.0))
 
     def expect_canary(self) -> None:
         """There is one: its results count from zero."""

@@ -118,6 +118,10 @@ def test_a_verdict_is_durable_told_on_and_exported_as_a_catalogue_that_training_
     assert web.post(f"{API}/alerts/a2/verdict", json={"verdict": "false"}, headers=OURS).status_code == 200
     assert web.post(f"{API}/alerts/none/verdict", json=said, headers=OURS).status_code == 404
     assert [(one.alert_id, one.verdict) for one in everybody.judged[-2:]] == [("a1", "real"), ("a2", "false")]
+    first = [one.after_s for one in everybody.judged[-2:]]
+    assert all(after_s is not None and 0 <= after_s < 120 for after_s in first)
+    assert web.post(f"{API}/alerts/a2/verdict", json={"verdict": "false"}, headers=OURS).status_code == 200
+    assert everybody.judged[-1].after_s is None, "a later verdict says nothing of how long the first took"
     listing = tmp_path / "verdicts.csv"
     listing.write_bytes(web.get(f"{API}/catalogue.csv").content)
     videos = catalogue.read(listing)

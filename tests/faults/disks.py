@@ -51,10 +51,9 @@ class Disk:
     def unwritable(self) -> Iterator[None]:
         """No file can be written, those that are open included (a remount would be refused while they are).
 
-        SQLite's -shm files are mapped: a write to an immutable mapped page is answered with SIGBUS, which no disk
-        that is merely read-only does.
+        A write to a mapped page of an immutable file is answered with SIGBUS: nothing here may be mapped.
         """
-        files = [path for path in self.folder.rglob("*") if not path.is_symlink() and not path.name.endswith("-shm")]
+        files = [path for path in self.folder.rglob("*") if not path.is_symlink()]
         paths = [str(path) for path in (*files, self.folder)]
         _run("chattr", "+i", *paths)
         try:
