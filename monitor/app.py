@@ -463,7 +463,9 @@ class Monitor:
 
     async def _tell_verdict(self, judged: Judged) -> None:
         """Through the outbox, like an alert: until the broker has acknowledged it."""
-        self._metrics.count_verdict(judged.camera, judged.verdict, judged.after_s)
+        self._watch.judged(judged.camera, judged.verdict)
+        if judged.after_s is not None:
+            self._metrics.observe_verdict(judged.after_s)
         topics = Topics(self._plant.mqtt.prefix, self._plant.site)
         payload = verdict_payload(
             self._plant.site,

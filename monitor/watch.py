@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from monitor.config import Camera, Thresholds
 from monitor.flow import FRAMES_PER_SEGMENT, BagScore, CameraStatus
 from monitor.ingest.wire import CameraHealth
 from monitor.observe.scored import InvalidShare, Tally
-from monitor.observe.series import CameraFigures
+from monitor.observe.series import VERDICTS, CameraFigures
 from monitor.observe.status import Facts, camera_status
 from monitor.scoring.rings import BagSettings, Progress
 
@@ -48,6 +49,7 @@ class _Watched:
     invalid_then: Mapping[str, int] = field(default_factory=dict)
     invalid_reason: str | None = None
     """Of the latest invalid segment."""
+    verdicts: Counter[str] = field(default_factory=Counter)
     told: bool = False
     """Whether ``look`` has returned it: what a former life told may still be shown somewhere."""
 
@@ -177,6 +179,11 @@ class Watch:
         bag_s = self._bags.length * FRAMES_PER_SEGMENT / (camera.fps or self._fps)
         return max(BARREN_BAGS * bag_s, BARREN_LEAST_S)
 
+    def judged(self, name: str, verdict: str) -> None:
+        """A person's verdict on an alert of the camera; one that is gone counts no more."""
+        if name in self._watched:
+            self._watched[name].verdicts[verdict] += 1
+
     def seen(self) -> dict[str, Seen]:
         return {name: watched.seen for name, watched in self._watched.items()}
 
@@ -199,6 +206,7 @@ class Watch:
             clear_at=watched.thresholds.clear_at,
             alarms=0 if state is None else state.alarms,
             alarm_raised=state is not None and state.raised,
+            verdicts={verdict: watched.verdicts[verdict] for verdict in VERDICTS},
             scored_ratio=tally.since_start(self._clock()),
         )
         return figures if health is None else _with_health(figures, health, self._wall() - self._clock())

@@ -221,7 +221,7 @@ class Console:
                 note=note,
                 who=who,
                 at_s=at_s,
-                after_s=at_s - found["raised_s"] if len(found["verdicts"]) == 1 else None,
+                after_s=max(at_s - found["raised_s"], 0.0) if len(found["verdicts"]) == 1 else None,
             )
             await self.outside.tell_verdict(judged)
             self._acknowledged.add(alert_id)

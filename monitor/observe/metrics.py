@@ -103,8 +103,9 @@ class _Figures:
                 for status in CameraStatus
             )
         if isinstance(value, Mapping):
-            counts = self._reasons[row.name](value)
-            return (Sample(row.name, labels | {"reason": reason}, n) for reason, n in counts.items())
+            fold, label = self._reasons.get(row.name), row.labels[1]
+            counts = value if fold is None else fold(value)
+            return (Sample(row.name, labels | {label: which}, n) for which, n in counts.items())
         return (Sample(row.name, labels, float(value)),)  # type: ignore[arg-type]
 
 
@@ -139,7 +140,6 @@ class Metrics:
         self._reloads = _counter("vad_config_reloads_total", registry)
         for result in ("applied", "refused"):
             self._reloads.labels(result)
-        self._verdicts = _counter("vad_verdicts_total", registry)
         self._judged = _histogram("vad_verdict_seconds", registry)
         self._canary = _counter("vad_canary_runs_total", registry)
         self._build = _gauge("vad_build_info", registry)
@@ -171,11 +171,9 @@ class Metrics:
         """A new configuration was applied, or refused and the old one kept."""
         self._reloads.labels("applied" if applied else "refused").inc()
 
-    def count_verdict(self, camera: str, verdict: str, after_s: float | None) -> None:
-        """A person judged an alert, ``after_s`` it was raised; None: it had been judged before."""
-        self._verdicts.labels(verdict, camera).inc()
-        if after_s is not None:
-            self._judged.observe(max(after_s, 0.0))
+    def observe_verdict(self, seconds: float) -> None:
+        """An alert got its first verdict ``seconds`` after it was raised."""
+        self._judged.observe(seconds)
 
     def expect_canary(self) -> None:
         """There is one: its results count from zero."""

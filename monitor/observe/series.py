@@ -9,12 +9,12 @@ from typing import Literal
 
 from monitor.flow import CameraStatus
 
-CAMERA_BUDGET = 40
-"""At most so many series a camera: 1,000 cameras are 40,000 series, which one Prometheus holds with ease.
-Beside them a camera whose alerts were judged has up to three of ``vad_verdicts_total``."""
+CAMERA_BUDGET = 42
+"""At most so many series a camera: 1,000 cameras are 42,000 series, which one Prometheus holds with ease."""
 DROPPED_REASONS = 8
 INVALID_REASONS = 6
 """At most so many values of the label ``reason`` a camera, ``other`` among them."""
+VERDICTS = ("real", "false", "unsure")
 
 _UPTO_MINUTES = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 120.0, 300.0)
 """A bag alone lasts from seconds to half a minute, and an outage of the broker minutes."""
@@ -50,6 +50,7 @@ class CameraFigures:
     clear_at: float | None = None
     alarms: int = 0
     alarm_raised: bool = False
+    verdicts: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(VERDICTS, 0))
     scored_ratio: float | None = None
 
 
@@ -156,8 +157,8 @@ SERIES: tuple[Series, ...] = (
     _process("outbox_durable", "gauge", "0 or 1", "1 while alerts are committed to disk; 0: they would be lost with the process.", figure="outbox_durable"),
     _process("evidence_written_total", "counter", "alerts", "Alerts whose evidence was written whole."),
     _process("evidence_failed_total", "counter", "alerts", "Alerts whose evidence is missing or incomplete."),
-    # What people said of alerts. Only judged cameras have a series here: they stand outside the cameras' budget.
-    _process("verdicts_total", "counter", "verdicts", "Verdicts of people on alerts, by camera; one on an alert that was judged before counts again.", labels=("verdict", "camera")),
+    # What people said of alerts.
+    _camera("verdicts_total", "counter", "verdicts", "verdicts", "Verdicts of people on the camera's alerts; a later one on the same alert counts again.", label="verdict"),
     _process("verdict_seconds", "histogram", "seconds", "From an alert to its first verdict; the mean is _sum / _count.", buckets=_UPTO_A_DAY),
     # The watch on itself; without a canary (off, or an artefact that has none) these are absent.
     _process("canary_ok", "gauge", "0 or 1", "1 while the canary's last run passed; 0 also before the first.", figure="canary_ok"),

@@ -111,7 +111,7 @@ def test_an_incident_is_seen_opened_played_and_judged_by_keyboard(browser: Brows
             assert (told["verdict"], told["category"], told["who"]) == ("real", "machine", "operator")
             assert told["alert_id"] == heard.payloads("yard/alert")[0]["alert_id"]
             counted = monitor.get("/metrics")[1]
-            assert 'vad_verdicts_total{camera="yard",verdict="real"} 1.0' in counted
+            assert 'vad_camera_verdicts_total{camera="yard",verdict="real"} 1.0' in counted
             assert "vad_verdict_seconds_count 1.0" in counted
             page.keyboard.press("l")
             with page.expect_download() as download:
