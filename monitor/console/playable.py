@@ -20,7 +20,10 @@ WIDEST_PX = 1920
 
 def convert(source: str, target: str) -> None:
     """Raises FFmpegError where the source cannot be decoded, ValueError where it shows nothing."""
-    with av.open(source) as clip, av.open(target, "w", format="mp4", options={"movflags": "+faststart"}) as made:
+    # What the recorder writes, and nothing that leads elsewhere, whatever lies in the folder.
+    plain = {"protocol_whitelist": "file", "format_whitelist": "mov,matroska,webm"}
+    made_of = {"movflags": "+faststart"}
+    with av.open(source, options=plain) as clip, av.open(target, "w", format="mp4", options=made_of) as made:
         shown = clip.streams.video[0]
         shown.thread_count = 1
         stream: VideoStream | None = None

@@ -34,6 +34,9 @@ TEXT_ART = frozenset({"ansi", "bintext", "idf", "xbin"})
 """libav takes any text file for art of a terminal and makes pictures of it: a camera that looks well and sees
 nothing."""
 
+MOST_PIXELS = 8192 * 8192
+"""Twice the largest cameras; a few bytes may claim a picture of gigabytes."""
+
 NEARLY = 0.9
 """What lasted so much of a time-out was ended by it, whatever the error says."""
 
@@ -111,9 +114,9 @@ class Stream:
         self._healing: set[int | None] = set()
         self.decode_errors = 0
         video.codec_context.thread_count = 1
-        if self.codec == "mjpeg":
-            # Else broken JPEGs are shown, grey from the break on, and not flagged.
-            video.codec_context.options = {"err_detect": "explode"}
+        # Also for a stream that changes its size. Broken JPEGs would be shown else, grey from the break on, unflagged.
+        checked = {"err_detect": "explode"} if self.codec == "mjpeg" else {}
+        video.codec_context.options = {"max_pixels": str(MOST_PIXELS), **checked}
 
     def __enter__(self) -> Stream:
         return self
@@ -286,6 +289,11 @@ def _video_of(container: InputContainer, source: Source) -> VideoStream:
         raise StreamFault("no_video", f"{source.shown} has no video stream")
     if video.codec_context is not None and video.codec_context.name in TEXT_ART:
         raise StreamFault("not_video", NOT_VIDEO.format(shown=source.shown))
+    width, height = (video.codec_context.width, video.codec_context.height) if video.codec_context else (0, 0)
+    if width * height > MOST_PIXELS:
+        raise StreamFault(
+            "too_large", f"{source.shown} sends pictures of {width}x{height}: more than can be watched here"
+        )
     # PyAV knows a codec without a decoder by a stream without a context.
     if video.codec_context is None:
         raise StreamFault("unsupported_codec", f"{source.shown} sends a video codec that cannot be decoded here")

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
+import cv2
+import numpy as np
 import pytest
 
 from monitor import config
@@ -135,6 +137,20 @@ def test_a_link_that_leads_outside_the_allowed_folders_is_not_followed(tmp_path:
     ):
         assert opens(str(outside), folder) == "outside"
     assert opens(str(secret), folder, secret.parent) is None
+
+
+def test_a_picture_that_claims_gigabytes_is_not_decoded(tmp_path: Path) -> None:
+    ok, jpeg = cv2.imencode(".jpg", np.zeros((9000, 9000, 3), np.uint8))
+    assert ok
+    (tmp_path / "large.mjpeg").write_bytes(jpeg.tobytes() * 3)
+    assert opens(str(tmp_path / "large.mjpeg")) == "too_large"
+    # One that grows later: a small picture first.
+    ok, small = cv2.imencode(".jpg", np.zeros((90, 90, 3), np.uint8))
+    (tmp_path / "grows.mjpeg").write_bytes(small.tobytes() * 2 + jpeg.tobytes() * 2)
+    settings = ReaderSettings(name="a", url=str(tmp_path / "grows.mjpeg"), fps=15.0)
+    with open_stream(settings) as stream:
+        sizes = {(one.frame.width, one.frame.height) for packet in stream.packets() for one in stream.decode(packet)}
+    assert sizes == {(90, 90)}
 
 
 @pytest.mark.parametrize("folders", ["", "ingest: {file_folders: [clips, /srv/video]}\n"])
