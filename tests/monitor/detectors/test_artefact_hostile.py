@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -212,6 +213,24 @@ def test_a_card_that_asks_for_another_detector_gets_none(bad: Path, arguments: d
     detectors[0]["arguments"] = arguments
     write(bad, (bad / "weights.safetensors").read_bytes(), detectors=detectors)
     assert not check(bad)
+
+
+def test_a_detector_larger_than_the_file_is_refused_before_it_is_made(bad: Path) -> None:
+    detectors = json.loads((bad / "card.json").read_text())["detectors"]
+    detectors[0]["arguments"] = {"dimensions": 24, "hidden": 10**8}
+    write(bad, (bad / "weights.safetensors").read_bytes(), detectors=detectors)
+    with pytest.raises(ArtefactError, match=r"size mismatch for .* of detector 'video_classifier': .*100000000"):
+        artefact.load(bad)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("key", ["standardise.mean", "detectors.bilstm_mil."])
+def test_weights_that_are_no_numbers_are_refused(bad: Path, key: str, value: float) -> None:
+    tensors = safetensors.torch.load_file(bad / "weights.safetensors")
+    tensors[next(name for name in tensors if name.startswith(key))].view(-1)[0] = value
+    write(bad, safetensors.torch.save(tensors))
+    with pytest.raises(ArtefactError, match="has values that are no finite numbers"):
+        artefact.load(bad)
 
 
 @pytest.mark.parametrize(
