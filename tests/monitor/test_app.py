@@ -15,9 +15,13 @@ import yaml
 
 from monitor import config
 from monitor.app import WAITING_DECISIONS, Monitor
+from monitor.console.access import hash_token
+from monitor.observe.audit import read
 from monitor.observe.log import RedactedRecord
+from tests.conftest import free_port
 from tests.e2e.clips import moving_clip
 from tests.monitor.alerting.servers import Subscriber, eventually, mosquitto, subscriber
+from tests.monitor.observe.test_http import get
 
 ALWAYS = {"raise_at": 0.0, "clear_at": 0.0, "update_every_s": 60.0}
 """Thresholds under which every score is an alarm: what is tested here is the way, not the judgement."""
@@ -176,6 +180,34 @@ def test_scores_wait_for_a_disk_that_hangs_in_bounded_number_and_the_scorer_goes
         assert given == WAITING_DECISIONS + 10
 
     live(file, scenario)
+
+
+def test_beyond_this_machine_strangers_get_one_word_and_metrics_have_an_address_of_their_own(
+    tmp_path: Path, clip: Path
+) -> None:
+    port, ann = free_port(), {"role": "viewer", "token_sha256": hash_token("the-token-of-ann")}
+    http = {"host": "0.0.0.0", "port": 0, "metrics": {"host": "127.0.0.1", "port": port}}
+    cameras = [{"name": "off", "url": clip.as_uri(), "enabled": False}]
+    file = write(tmp_path, 1, cameras, mqtt="off", http=http, console={"users": {"ann": ann}})
+    bearer = {"Authorization": "Bearer the-token-of-ann"}
+
+    async def scenario(monitor: Monitor) -> None:
+        address = (await monitor.started).http
+
+        async def told(path: str, there: str = address, **headers: str) -> tuple[int, str]:
+            answer = await asyncio.to_thread(get, there, path, **headers)
+            return answer.status, answer.text
+
+        assert await told("/readyz?verbose") == (200, "ok\n")
+        assert "ok: artefact: " in (await told("/readyz?verbose", **bearer))[1]
+        assert (await told("/metrics", **bearer))[0] == 404
+        assert (await told("/console/api/v1/cameras"))[0] == 401
+        status, text = await told("/metrics", f"http://127.0.0.1:{port}")
+        assert (status, "vad_build_info" in text) == (200, True)
+        assert (await told("/console/", f"http://127.0.0.1:{port}"))[0] == 404
+
+    live(file, scenario)
+    assert [row["what"] for row in read(tmp_path / "state")] == ["stop", "start"]
 
 
 def test_a_failure_ends_the_monitor_with_the_original_error_and_leaves_no_thread(tmp_path: Path, clip: Path) -> None:
