@@ -27,7 +27,7 @@ from monitor import __version__, config
 from monitor.alerting import retention
 from monitor.alerting.alerts import AlarmCamera, Alerts, EvidenceWanted
 from monitor.alerting.broker import EmbeddedBroker
-from monitor.alerting.contract import AlarmState, Topics, canary_payload, verdict_payload
+from monitor.alerting.contract import AlarmState, Topics, canary_payload, iso, verdict_payload
 from monitor.alerting.mqtt import Publisher
 from monitor.alerting.outbox import Letter, Outbox
 from monitor.canary import Canary, CanaryState
@@ -53,7 +53,7 @@ from monitor.observe.status import plant_summary
 from monitor.observe.systemd import Systemd
 from monitor.scoring.rings import open_rings
 from monitor.scoring.scorer import Scorer
-from monitor.watch import Seen, Watch
+from monitor.watch import PictureSeen, Seen, Watch
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -503,7 +503,10 @@ class Monitor:
             "last_frame_age_s": None
             if health.last_frame_s is None
             else round(time.monotonic() - health.last_frame_s, 1),
-            "picture_fault": health.picture_fault,
+            "picture_fault": ", ".join(health.picture_faults) or None,
+            **_picture_facts(self._watch.picture(name)),
+            "clock_drift_ppm": None if health.drift_ppm is None else round(health.drift_ppm),
+            "lag_s": None if health.lag_s is None else round(health.lag_s, 1),
             "frames_decoded": health.frames_decoded,
             "decode_errors": health.decode_errors,
             "segments": health.segments,
@@ -549,10 +552,28 @@ class Monitor:
             changed = self._watch.look(self._pool.health(), dict(self._rings.progress), states)
             for name, seen in changed.items():
                 self._publisher.status(name, seen.status, seen.reason, seen.since_wall_s)
+            self._tell_pictures()
             self._log_changes(changed)
             self._show_console(changed, states)
             await self._decide(self._follow, self._watch.seen())
             await asyncio.sleep(LOOK_EVERY_S)
+
+    def _tell_pictures(self) -> None:
+        """Those who keep the cameras are told what is wrong with a picture; no alarm comes of it."""
+        for name, seen in self._watch.pictures().items():
+            now = seen.now
+            self._publisher.picture(
+                name,
+                state=now.state,
+                faults=now.faults,
+                scored=now.scored,
+                learnt=now.learnt,
+                reason=now.reason,
+                to_do=now.to_do,
+                since=seen.since_wall_s,
+            )
+            if now.faults:
+                log.warning("camera '%s': %s; %s", name, now.reason, now.to_do)
 
     def _follow(self, seen: Mapping[str, Seen]) -> None:
         """What a status means for the alarm; in the alarms' thread, for it may wait for the disk."""
@@ -697,6 +718,20 @@ class Monitor:
         bags = self._rings.bags
         segments = bags.length + bags.delay + bags.stride
         return segments * FRAMES_PER_SEGMENT / slowest_fps + plant.evidence.pre_roll_s
+
+
+def _picture_facts(seen: PictureSeen | None) -> dict[str, Any]:
+    """What the topic ``picture`` says."""
+    if seen is None:
+        return {}
+    now = seen.now
+    return {
+        "picture_state": now.state,
+        "picture_since": iso(seen.since_wall_s),
+        "picture_reason": now.reason,
+        "picture_to_do": now.to_do,
+        "picture_learnt": now.learnt,
+    }
 
 
 def _give_up(why: str) -> NoReturn:

@@ -20,6 +20,11 @@ import numpy.typing as npt
 FRAMES_PER_SEGMENT = 16
 """The paper, section 1: 16 consecutive frames make a segment."""
 
+PICTURE_FAULTS = ("frozen", "black", "covered", "smeared", "blurred", "moved")
+"""What may be wrong with a camera's picture, the worst first."""
+UNFIT_PICTURES = frozenset({"frozen", "black", "covered", "smeared"})
+"""Pictures that are not scored: what a detector would say of them says nothing of the place."""
+
 Pictures = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 

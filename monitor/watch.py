@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 
 from monitor.alerting.contract import AlarmState
 from monitor.config import Camera, Thresholds
-from monitor.flow import FRAMES_PER_SEGMENT, BagScore, CameraStatus
+from monitor.flow import FRAMES_PER_SEGMENT, PICTURE_FAULTS, BagScore, CameraStatus
 from monitor.ingest.wire import CameraHealth
+from monitor.observe.picture import PictureState, picture_state
 from monitor.observe.scored import InvalidShare, Tally
 from monitor.observe.series import VERDICTS, CameraFigures
 from monitor.observe.status import Facts, camera_status
@@ -34,6 +35,14 @@ class Seen:
     since_wall_s: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureSeen:
+    """How a camera's picture is and since when it has this state (wall time)."""
+
+    now: PictureState
+    since_wall_s: float
+
+
 @dataclass(slots=True)
 class _Watched:
     camera: Camera
@@ -42,6 +51,7 @@ class _Watched:
     invalid: InvalidShare
     seen: Seen
     health: CameraHealth | None = None
+    picture: PictureSeen | None = None
     looked_s: float | None = None
     """When it was last looked at, if its stream was up then."""
     barren_s: float = 0.0
@@ -130,6 +140,23 @@ class Watch:
             changed[name] = watched.seen
         return changed
 
+    def pictures(self) -> dict[str, PictureSeen]:
+        """The cameras whose picture's state changed since this was asked last, and those it was not asked of yet."""
+        changed: dict[str, PictureSeen] = {}
+        for name, watched in self._watched.items():
+            now, before = _picture(watched), watched.picture
+            if before is not None and before.now == now:
+                continue
+            same = before is not None and before.now.state == now.state
+            since_wall_s = before.since_wall_s if before is not None and same else self._wall()
+            changed[name] = watched.picture = PictureSeen(now=now, since_wall_s=since_wall_s)
+        return changed
+
+    def picture(self, name: str) -> PictureSeen | None:
+        """As ``pictures`` last told it."""
+        watched = self._watched.get(name)
+        return None if watched is None else watched.picture
+
     def _facts(self, watched: _Watched, progress: Progress) -> Facts:
         camera, health, now_s = watched.camera, watched.health, self._clock()
         armed, because = camera.is_armed(datetime.fromtimestamp(self._wall(), UTC))
@@ -151,7 +178,9 @@ class Watch:
             publishes_alerts=camera.mode == "alert",
             link=health.link,
             fault=health.fault,
-            picture_fault=health.picture_fault,
+            picture_faults=health.picture_faults,
+            drift_ppm=health.drift_ppm,
+            drift_limit_ppm=camera.drift_limit_ppm,
             segments_held=progress.filled,
             segments_needed=self._bags.length,
             scored_ratio=watched.tally.recent(now_s),
@@ -212,6 +241,15 @@ class Watch:
         return figures if health is None else _with_health(figures, health, self._wall() - self._clock())
 
 
+def _picture(watched: _Watched) -> PictureState:
+    health = watched.health
+    if not watched.camera.enabled:
+        return picture_state("disabled", (), learnt=False)
+    if health is None:
+        return picture_state("connecting", (), learnt=False)
+    return picture_state(health.link, health.picture_faults, learnt=health.picture_learnt)
+
+
 def _with_health(figures: CameraFigures, health: CameraHealth, wall_offset_s: float) -> CameraFigures:
     last_s = health.last_frame_s
     return replace(
@@ -225,6 +263,9 @@ def _with_health(figures: CameraFigures, health: CameraHealth, wall_offset_s: fl
         stalls=health.stalls,
         last_frame_wall_s=None if last_s is None else last_s + wall_offset_s,
         evidence_held_s=health.recorder_s,
+        picture={kind: int(health.link == "up" and kind in health.picture_faults) for kind in PICTURE_FAULTS},
+        drift_ppm=health.drift_ppm,
+        lag_s=health.lag_s,
     )
 
 

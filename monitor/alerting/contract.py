@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
@@ -16,7 +16,7 @@ from typing import Any, Literal
 from monitor.flow import Alert, AlertKind, CameraStatus, Evidence
 
 SCHEMA_VERSION = 1
-SCHEMAS = ("alert", "alarm", "status", "score", "availability", "verdict", "canary")
+SCHEMAS = ("alert", "alarm", "status", "picture", "score", "availability", "verdict", "canary")
 
 Payload = dict[str, Any]
 
@@ -58,7 +58,7 @@ class Topics:
     def canary(self) -> str:
         return f"{self.base}/canary"
 
-    def camera(self, name: str, what: Literal["status", "alarm", "score", "alert", "verdict"]) -> str:
+    def camera(self, name: str, what: Literal["status", "picture", "alarm", "score", "alert", "verdict"]) -> str:
         return f"{self.base}/cameras/{level(name)}/{what}"
 
 
@@ -196,6 +196,33 @@ def status_payload(site: str, camera: str, status: CameraStatus, reason: str | N
         "camera": camera,
         "status": status.value,
         "reason": reason,
+        "since": iso(since),
+    }
+
+
+def picture_payload(
+    site: str,
+    camera: str,
+    *,
+    state: str,
+    faults: Sequence[str],
+    scored: bool,
+    learnt: bool,
+    reason: str,
+    to_do: str | None,
+    since: float,
+) -> Payload:
+    """What is wrong with a camera's picture: maintenance, never an alert."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "site": site,
+        "camera": camera,
+        "state": state,
+        "faults": list(faults),
+        "scored": scored,
+        "learnt": learnt,
+        "reason": reason,
+        "to_do": to_do,
         "since": iso(since),
     }
 

@@ -13,6 +13,7 @@ import json
 import logging
 import random
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import aiomqtt
 
@@ -25,6 +26,7 @@ from monitor.alerting.contract import (
     alarm_payload,
     availability_payload,
     iso,
+    picture_payload,
     rounded,
     status_payload,
 )
@@ -111,6 +113,11 @@ class Publisher:
         payload = status_payload(self._topics.site, camera, status, reason, since_wall_s)
         self._from_any_thread(self._keep, self._topics.camera(camera, "status"), payload, camera)
 
+    def picture(self, camera: str, **said: Any) -> None:
+        """What ``picture_payload`` takes."""
+        payload = picture_payload(self._topics.site, camera, **said)
+        self._from_any_thread(self._keep, self._topics.camera(camera, "picture"), payload, camera)
+
     def alarm(self, state: AlarmState) -> None:
         payload = alarm_payload(self._topics.site, state)
         self._from_any_thread(self._keep, self._topics.camera(state.camera, "alarm"), payload, state.camera)
@@ -175,7 +182,7 @@ class Publisher:
         self._cameras = cameras
         ours = {self._topics.availability, self._topics.canary}
         for name in cameras:
-            ours |= {self._topics.camera(name, "status"), self._topics.camera(name, "alarm")}
+            ours |= {self._topics.camera(name, what) for what in ("status", "picture", "alarm")}
             if self._settings.home_assistant:
                 topic, payload = discovery(self._topics, name, self._version)
                 ours.add(topic)

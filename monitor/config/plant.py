@@ -158,6 +158,24 @@ class Thresholds(Settings):
         return self
 
 
+LookedFor = Annotated[Annotated[float, Field(gt=0, le=86_400)] | None, BeforeValidator(_off)]
+
+
+class Picture(Settings):
+    """When a camera's picture is said to be bad: how long each kind must last; `off`: it is not looked for."""
+
+    black_after_s: LookedFor = 10.0
+    """No part of the picture is bright; not scored meanwhile."""
+    covered_after_s: LookedFor = 10.0
+    """Most of the picture has lost its edges and its layout; not scored meanwhile."""
+    smeared_after_s: LookedFor = 20.0
+    """Blocks of another time or place, without a decode error; not scored meanwhile."""
+    blurred_after_s: LookedFor = 60.0
+    """Fine detail has gone; scored on."""
+    moved_after_s: LookedFor = 30.0
+    """The view is not the learnt one; scored on. `off` for a camera that pans."""
+
+
 class Camera(Settings):
     """One camera. In plant.yaml every key but name and url may also stand under ``defaults``."""
 
@@ -189,6 +207,12 @@ class Camera(Settings):
     """Without a frame for so long, the stream is opened anew."""
     frozen_after_s: Annotated[Annotated[float, Field(gt=0, le=86_400)] | None, BeforeValidator(_off)] = 10.0
     """A picture that has not changed for so long is not scored; ``off``: it is not looked for."""
+    picture: Picture = Field(default_factory=Picture)
+    """When its picture is black, covered, smeared, blurred or moved."""
+    drift_limit_ppm: Annotated[Annotated[float, Field(gt=0, le=1e6)] | None, BeforeValidator(_off)] = 3000.0
+    """A clock of the camera that runs faster or slower by more is said in its status; 1000 ppm are 3.6 s an hour."""
+    lag_limit_s: Annotated[Annotated[float, Field(ge=1, le=86_400)] | None, BeforeValidator(_off)] = 30.0
+    """A stream that comes so much later than it did at first is opened anew; ``off``: never for that."""
     backoff_min_s: Timeout = 1.0
     """The first wait before a lost stream is opened again; it doubles with each failure …"""
     backoff_max_s: Timeout = 60.0

@@ -63,7 +63,9 @@ def redacted(plant: Plant) -> dict[str, Any]:
     shown["canary"]["every_s"] = shown["canary"]["every_s"] or "off"
     for camera in shown["cameras"]:
         camera["thresholds"] = camera["thresholds"] or "inherit"
-        camera["frozen_after_s"] = camera["frozen_after_s"] or "off"
+        for settings, key in ((camera, "frozen_after_s"), (camera, "drift_limit_ppm"), (camera, "lag_limit_s")):
+            settings[key] = settings[key] or "off"
+        camera["picture"] = {key: after_s or "off" for key, after_s in camera["picture"].items()}
     return shown
 
 
@@ -75,7 +77,11 @@ def json_schema() -> dict[str, Any]:
     text = {"type": "string"}
     camera = parts["Camera"]
     camera["properties"]["thresholds"]["anyOf"].append({"const": "inherit"})
-    camera["properties"]["frozen_after_s"]["anyOf"].append({"const": "off"})
+    for rule in (
+        *(camera["properties"][key] for key in ("frozen_after_s", "drift_limit_ppm", "lag_limit_s")),
+        *parts["Picture"]["properties"].values(),
+    ):
+        rule["anyOf"].append({"const": "off"})
     parts["CanarySettings"]["properties"]["every_s"]["anyOf"].append({"const": "off"})
     camera["properties"] |= {
         "url_file": {**text, "description": "A file that holds the url (one line)."},

@@ -4,7 +4,7 @@ credentials."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -56,6 +56,9 @@ class ReaderSettings:
     connect_timeout_s: float = 10.0
     stall_timeout_s: float = 10.0
     frozen_after_s: float | None = 10.0
+    picture_after_s: Mapping[str, float | None] = field(default_factory=dict)
+    """By kind (sight.py); what is not there is not looked for."""
+    lag_limit_s: float | None = None
     backoff_min_s: float = 1.0
     backoff_max_s: float = 60.0
     folders: tuple[str, ...] | None = None
@@ -79,6 +82,10 @@ class ReaderSettings:
             connect_timeout_s=camera.connect_timeout_s,
             stall_timeout_s=camera.stall_timeout_s,
             frozen_after_s=camera.frozen_after_s,
+            picture_after_s={
+                kind.removesuffix("_after_s"): after_s for kind, after_s in camera.picture.model_dump().items()
+            },
+            lag_limit_s=camera.lag_limit_s,
             backoff_min_s=camera.backoff_min_s,
             backoff_max_s=camera.backoff_max_s,
             folders=None if folders is None else tuple(map(str, folders)),

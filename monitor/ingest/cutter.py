@@ -9,9 +9,12 @@ from av.video.frame import VideoFrame
 
 from monitor.flow import Pictures, Preprocessing
 from monitor.ingest.camera import Decoded, ReaderSettings
+from monitor.ingest.drift import Drift
+from monitor.ingest.figures import CELLS, luma_of
 from monitor.ingest.freeze import Freeze
 from monitor.ingest.picture import Scaler
 from monitor.ingest.segment import Arrival, Piece, Place, Resume, Segmenter
+from monitor.ingest.sight import Sight
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,6 +52,11 @@ class Cutter:
         self._take_slot = take_slot
         self._scaler = Scaler(preprocessing, settings.ignore)
         self._freeze = Freeze(settings.frozen_after_s if live else None)
+        wide = min(preprocessing.height_px, preprocessing.width_px) >= CELLS
+        self.sight = Sight(settings.picture_after_s if live and wide else {})
+        self._looked_rows = {0, len(self._row_of) - 1}
+        self.drift = Drift()
+        self._live = live
         self.segmenter = Segmenter(fps=settings.fps, live=live, resume=resume)
         self._slot: Slot | None = None
         self._lost = False
@@ -64,9 +72,13 @@ class Cutter:
         self.segmenter.interrupt(nominal_s)
         self._before = None
         self._freeze.forget()
+        self.sight.forget_time()
+        self.drift.begin()
 
     def push(self, decoded: Decoded, captured_s: float, captured_wall_s: float) -> Iterator[Cut]:
         arrival = Arrival(stamp_s=decoded.stamp_s, captured_s=captured_s, captured_wall_s=captured_wall_s)
+        if self._live:
+            self.drift.see(decoded.stamp_s, captured_s)
         events = self.segmenter.push(arrival, decoded.fault)
         if decoded.frame.key_frame:
             self._freeze.key()
@@ -103,6 +115,11 @@ class Cutter:
         self._scaler.draw(frame, self._slot.pictures[row])
         if self._freeze.see(self._slot.pictures[row], captured_s):
             self._invalid = "frozen"
+        if self.sight.watches and row in self._looked_rows:
+            # Its first and its last picture: a hand that comes while it lasts makes it unfit.
+            picture = self._slot.pictures[row]
+            ignored = self._scaler.ignored(frame, *picture.shape[:2])
+            self._invalid = self.sight.see(picture, luma_of(frame), captured_s, ignored) or self._invalid
 
     def _complete(self, piece: Piece) -> Cut:
         invalid = piece.invalid or self._invalid

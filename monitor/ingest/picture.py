@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 
@@ -25,6 +26,20 @@ class Scaler:
         self._preprocessing = preprocessing
         self._ignore = ignore
         self._reformatter = VideoReformatter()
+        self._ignored: tuple[tuple[int, ...], npt.NDArray[np.bool_]] | None = None
+
+    def ignored(self, frame: VideoFrame, height_px: int, width_px: int) -> npt.NDArray[np.bool_] | None:
+        """(H, W): which pixels of an analysed picture of ``frame`` are painted black; None: none are."""
+        if not self._ignore:
+            return None
+        sizes = (frame.width, frame.height, width_px, height_px)
+        if self._ignored is None or self._ignored[0] != sizes:
+            scaled_px = size_before_crop(self._preprocessing, frame.width, frame.height)
+            offset_px = (round((scaled_px[0] - width_px) / 2), round((scaled_px[1] - height_px) / 2))
+            white: Pictures = np.full((height_px, width_px, 3), 255, np.uint8)
+            paint(white, self._ignore, whole_px=scaled_px, offset_px=offset_px)
+            self._ignored = sizes, white[:, :, 0] == 0
+        return self._ignored[1]
 
     def draw(self, frame: VideoFrame, picture: Pictures) -> None:
         """Writes the analysed picture of ``frame`` into ``picture``, (H, W, 3) uint8 RGB, contiguous."""

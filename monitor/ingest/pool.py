@@ -423,10 +423,10 @@ class ReaderPool:
         name = camera.settings.name
         if before.link != health.link:
             _log_link(name, health)
-        if (before.link, before.fault, before.picture_fault) != (
+        if (before.link, before.fault, before.picture_faults) != (
             health.link,
             health.fault,
-            health.picture_fault,
+            health.picture_faults,
         ):
             self.on_change(name)
 

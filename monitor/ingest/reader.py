@@ -41,6 +41,12 @@ def backoff_s(failures: int, least_s: float, most_s: float, chance: float) -> fl
     return float(min(wait_s * (2 / 3 + chance * 2 / 3), most_s))
 
 
+_LATE = (
+    "the stream came {lag_s:.0f} s later than at first by its own time stamps: look at the network and at the "
+    "camera's clock; it is opened anew"
+)
+
+
 def _ended(frames: int) -> str:
     """A stream that ends at once is another trouble than one that ends: a still picture, a server's file."""
     if frames >= FRAMES_PER_SEGMENT:
@@ -132,7 +138,10 @@ class Reader:
             reconnects=self._reconnects,
             stalls=self._stalls,
             last_frame_s=self._last_frame_s,
-            picture_fault="frozen" if self.cutter.frozen else None,
+            picture_faults=(*(("frozen",) if self.cutter.frozen else ()), *self.cutter.sight.faults),
+            picture_learnt=self.cutter.sight.learnt,
+            drift_ppm=self.cutter.drift.ppm,
+            lag_s=self.cutter.drift.lag_s,
             recorder_s=0.0 if recorder is None else recorder.held_s,
             recorder_short=recorder is not None and recorder.short,
         )
@@ -195,6 +204,9 @@ class Reader:
             silent_s = captured_s - max(self._last_frame_s or 0.0, opened_s)
             if self._live and silent_s > self.settings.stall_timeout_s:
                 raise StreamFault("stall", f"data comes, but no picture could be decoded for {silent_s:.0f} s")
+            lag_s, limit_s = self.cutter.drift.lag_s, self.settings.lag_limit_s
+            if lag_s is not None and limit_s is not None and lag_s > limit_s:
+                raise StreamFault("late", _LATE.format(lag_s=lag_s))
             self._mark(Doing.READING)
 
     def _take(self, decoded: Decoded, captured_s: float, captured_wall_s: float) -> None:

@@ -47,7 +47,14 @@ class CameraHealth:
     """How often it is the likely cause of that."""
     last_frame_s: float | None = None
     """time.monotonic() of the last decoded frame."""
-    picture_fault: str | None = None
+    picture_faults: tuple[str, ...] = ()
+    """What is wrong with the picture, lasting: ``frozen`` and the kinds of sight.py."""
+    picture_learnt: bool = False
+    """Whether there is a reference that tells covered, blurred and moved."""
+    drift_ppm: float | None = None
+    """How much too fast the camera's time stamps run (below 0: too slow); None: too early to say."""
+    lag_s: float | None = None
+    """How much later frames come than they did at best since the stream was opened."""
     recorder_s: float = 0.0
     """Seconds of encoded packets held for evidence."""
     recorder_short: bool = False

@@ -9,8 +9,8 @@ from typing import Literal
 
 from monitor.flow import CameraStatus
 
-CAMERA_BUDGET = 42
-"""At most so many series a camera: 1,000 cameras are 42,000 series, which one Prometheus holds with ease."""
+CAMERA_BUDGET = 50
+"""At most so many series a camera: 1,000 cameras are 50,000 series, which one Prometheus holds with ease."""
 DROPPED_REASONS = 8
 INVALID_REASONS = 6
 """At most so many values of the label ``reason`` a camera, ``other`` among them."""
@@ -43,6 +43,10 @@ class CameraFigures:
     stalls: int = 0
     last_frame_wall_s: float | None = None
     evidence_held_s: float | None = None
+    picture: Mapping[str, int] = field(default_factory=dict)
+    """1 for what is wrong with the picture, 0 for what is not."""
+    drift_ppm: float | None = None
+    lag_s: float | None = None
     score: float | None = None
     long_term: float | None = None
     short_term: float | None = None
@@ -137,6 +141,9 @@ SERIES: tuple[Series, ...] = (
     _camera("stalls_total", "counter", "stalls", "stalls", "Times the stream stayed open but delivered no frame for stall_timeout_s."),
     _camera("last_frame_timestamp_seconds", "gauge", "seconds since 1970", "last_frame_wall_s", "When the last frame arrived, on the monitor's clock; absent before the first."),
     _camera("evidence_held_seconds", "gauge", "seconds", "evidence_held_s", "Length of encoded stream that is kept in memory for clips."),
+    _camera("picture_fault", "gauge", "0 or 1", "picture", "1 while this is wrong with the picture (frozen, black, covered, smeared, blurred, moved): maintenance, never an anomaly.", "kind"),
+    _camera("clock_drift_ppm", "gauge", "millionths", "drift_ppm", "By how much the camera's time stamps run too fast (below 0: too slow, or its stream falls behind), over the last five minutes; absent in the first."),
+    _camera("lag_seconds", "gauge", "seconds", "lag_s", "How much later frames come than they did at best since the stream was opened, by their time stamps."),
     _camera("score", "gauge", "0 to 1", "score", "Anomaly score of the newest scored segment: the mean of both detectors (eq. 3)."),
     _camera("long_term_score", "gauge", "0 to 1", "long_term", "The long-term detector's part of the score (Video Classifier)."),
     _camera("short_term_score", "gauge", "0 to 1", "short_term", "The short-term detector's part of the score (Bi-LSTM+MIL)."),

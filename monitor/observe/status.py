@@ -6,7 +6,7 @@
 | outside its armed hours, or in a maintenance window | disarmed; a lost stream is named in the reason |
 | the stream is lost, has ended, or could not be opened | lost |
 | the stream is being opened for the first time | connecting |
-| the picture is frozen, more than 5 % of the last segments are invalid, or no bag ever becomes whole | degraded |
+| the picture is unfit (frozen, black …), more than 5 % of the latest segments are, or no bag ever is whole | degraded |
 | fewer than l segments are in the ring | learning |
 | less than 95 % of the last five minutes were scored, or clips will be too short | degraded |
 | none of these | ok |
@@ -22,7 +22,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from monitor.flow import CameraStatus
+from monitor.flow import PICTURE_FAULTS, UNFIT_PICTURES, CameraStatus
+from monitor.observe.picture import WORDS
 
 SCORED_ENOUGH = 0.95
 INVALID_TOO_MUCH = 0.05
@@ -40,8 +41,10 @@ class Facts:
     link: Literal["connecting", "up", "lost", "ended", "disabled"] = "up"
     fault: str | None = None
     """Why the stream is lost, in a sentence, until it is up again."""
-    picture_fault: str | None = None
-    """``frozen`` …"""
+    picture_faults: tuple[str, ...] = ()
+    """``frozen`` … (monitor/observe/picture.py)"""
+    drift_ppm: float | None = None
+    drift_limit_ppm: float | None = None
     segments_held: int
     """In the ring."""
     segments_needed: int
@@ -84,8 +87,10 @@ def camera_status(facts: Facts) -> tuple[CameraStatus, str]:
             f"{facts.segments_held} of {facts.segments_needed} segments seen; scored after {missing} more",
         )
     if not facts.publishes_alerts:
-        return CameraStatus.OK, "watched and scored; in mode observe no alert is published"
-    return CameraStatus.OK, "watched and scored"
+        return CameraStatus.OK, "; ".join(
+            ("watched and scored; in mode observe no alert is published", *_beside(facts))
+        )
+    return CameraStatus.OK, "; ".join(("watched and scored", *_beside(facts)))
 
 
 def _lost(facts: Facts) -> str | None:
@@ -98,14 +103,26 @@ def _lost(facts: Facts) -> str | None:
 
 
 def _picture_faults(facts: Facts) -> Iterable[str]:
-    if facts.picture_fault == "frozen":
-        yield "the picture is frozen and is not scored until it moves; look at the camera or its encoder"
-    elif facts.picture_fault is not None:
-        yield f"the picture is not fit to be scored ({facts.picture_fault}); look at the camera"
+    for kind in PICTURE_FAULTS:
+        if kind in facts.picture_faults and kind in UNFIT_PICTURES:
+            yield "; ".join(WORDS[kind])
     if facts.invalid_share is not None and facts.invalid_share > INVALID_TOO_MUCH:
         reason = f" ({facts.invalid_reason})" if facts.invalid_reason else ""
         percent = math.ceil(100 * facts.invalid_share - 1e-6)
         yield f"{percent} % of the segments of five minutes were unusable{reason}; look at camera and network"
+
+
+def _beside(facts: Facts) -> Iterable[str]:
+    """What somebody should mend though everything is scored."""
+    for kind in PICTURE_FAULTS:
+        if kind in facts.picture_faults and kind not in UNFIT_PICTURES:
+            yield ", ".join(WORDS[kind])
+    ppm, limit_ppm = facts.drift_ppm, facts.drift_limit_ppm
+    if ppm is not None and limit_ppm is not None and abs(ppm) > limit_ppm:
+        # One figure: the sentence must not change with each look.
+        per_hour_s = float(f"{abs(ppm) * 3600 / 1e6:.1g}")
+        word = "fast" if ppm > 0 else "slow, or its stream falls behind,"
+        yield f"its clock runs {word} by about {per_hour_s:g} s an hour: set it by NTP"
 
 
 def _barren(facts: Facts) -> Iterable[str]:

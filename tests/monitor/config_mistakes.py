@@ -257,7 +257,7 @@ MISTAKES: list[tuple[str, str, list[str]]] = [
         [
             "plant.yaml:8: defaults.fps: expected a whole number or decimal (got 'quick')",
             "plant.yaml:9: defaults.name: belongs to each camera, not under defaults",
-            "plant.yaml:10: defaults.unknown_thing: unknown key; known here: enabled, mode, transport, fps, ignore, private, thresholds, schedule, labels, connect_timeout_s, stall_timeout_s, frozen_after_s, backoff_min_s, backoff_max_s, username, password, password_file",
+            "plant.yaml:10: defaults.unknown_thing: unknown key; known here: enabled, mode, transport, fps, ignore, private, thresholds, schedule, labels, connect_timeout_s, stall_timeout_s, frozen_after_s, picture, drift_limit_ppm, lag_limit_s, backoff_min_s, backoff_max_s, username, password, password_file",
         ],
     ),
     (

@@ -77,7 +77,7 @@ FULL = {"gate": Progress(filled=4)}
 
 def test_a_camera_connects_learns_is_watched_degrades_and_is_lost(watch: Watch, clock: Clock) -> None:
     watch.configure([camera()])
-    frozen = CameraHealth(link="up", picture_fault="frozen")
+    frozen = CameraHealth(link="up", picture_faults=("frozen",))
     gone = CameraHealth(link="lost", fault="no data from rtsp://192.0.2.1:554 for 10 s")
     walk = []
     for health, filled in [

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -16,12 +17,14 @@ from monitor.alerting.contract import (
     alert_payload,
     availability_payload,
     iso,
+    picture_payload,
     schema,
     seconds,
     status_payload,
 )
 from monitor.alerting.homeassistant import discovery
-from monitor.flow import Alert, AlertKind, CameraStatus, Evidence
+from monitor.flow import PICTURE_FAULTS, Alert, AlertKind, CameraStatus, Evidence
+from monitor.observe.picture import picture_state
 
 from .support import NOON
 
@@ -96,6 +99,11 @@ EXAMPLES = {
         | PUBLISHED,
     ],
     "status": [status_payload("plant-7", "gate", status, None, NOON) | PUBLISHED for status in CameraStatus],
+    "picture": [
+        picture_payload("plant-7", "gate", since=NOON, **dataclasses.asdict(picture_state(link, faults, learnt=True)))
+        | PUBLISHED
+        for link, faults in [("lost", ()), ("up", ()), *(("up", (kind,)) for kind in PICTURE_FAULTS)]
+    ],
     "availability": [
         availability_payload("plant-7", "online", None, NOON, "1.0") | PUBLISHED,
         availability_payload("plant-7", "offline", "connection lost", NOON, "1.0"),

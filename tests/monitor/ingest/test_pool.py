@@ -319,8 +319,8 @@ def test_a_frozen_picture_is_invalid_until_it_moves_again(watch: Callable[..., A
             output.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         output.mux(stream.encode(None))
     with watch([camera("a", f"file://{path}", frozen_after_s=1.5)]) as w:
-        w.until(lambda: w.pool.health()["a"].picture_fault == "frozen")
-        w.until(lambda: w.pool.health()["a"].picture_fault is None and len(w.of("a")) >= 6)
+        w.until(lambda: w.pool.health()["a"].picture_faults == ("frozen",))
+        w.until(lambda: w.pool.health()["a"].picture_faults == () and len(w.of("a")) >= 6)
         assert [s.invalid for s in w.of("a")][:6] == [None, None, "frozen", "frozen", "frozen", None]
         assert w.of("a")[3].pictures is None
 

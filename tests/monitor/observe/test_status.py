@@ -46,14 +46,15 @@ def facts(**changed: Any) -> Facts:
             "0 of 32 segments seen; scored after 32 more",
         ),
         (
-            {"segments_held": 0, "picture_fault": "frozen"},
+            {"segments_held": 0, "picture_faults": ("frozen",)},
             "degraded",
             "the picture is frozen and is not scored until it moves; look at the camera or its encoder",
         ),
         (
-            {"picture_fault": "black"},
+            {"picture_faults": ("black",)},
             "degraded",
-            "the picture is not fit to be scored (black); look at the camera",
+            "the picture is black and is not scored; "
+            "look whether there is light, whether the camera sees infra-red, and whether its lens is free",
         ),
         (
             {"invalid_share": 0.07, "invalid_reason": "decode_error"},
@@ -90,7 +91,7 @@ PRECEDENCE: list[tuple[str, dict[str, Any]]] = [
     ("disarmed", {"armed": False}),
     ("lost", {"link": "lost"}),
     ("connecting", {"link": "connecting"}),
-    ("degraded", {"picture_fault": "frozen"}),
+    ("degraded", {"picture_faults": ("frozen",)}),
     ("degraded", {"invalid_share": 0.5}),
     ("learning", {"segments_held": 3}),
     ("degraded", {"scored_ratio": 0.5}),
