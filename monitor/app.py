@@ -165,6 +165,8 @@ class Monitor:
         self._describe_artefact()
         mqtt_address = await self._build_alerting(tasks, stack)
         if self._console is not None:
+            card = self._rings.artefact.card
+            self._console.bags.artefact = f"{card.name} {card.weights_sha256 or card.backbone_fingerprint}"
             history = stack.enter_context(contextlib.ExitStack())
             await asyncio.to_thread(self._console.open, history, dry=self._dry_run)
         self._build_pipeline(stack)
@@ -420,8 +422,16 @@ class Monitor:
             ask_picture=self._ask_picture,
             audit=self._audit.write,
             audited=self._audit.rows,
+            canary=self._canary_now,
         )
         return Console(self._plant, outside)
+
+    def _canary_now(self) -> dict[str, Any]:
+        if not self._ready or self._canary is None:
+            return {"state": "waiting" if self._plant.canary.every_s is not None and not self._ready else "off"}
+        state = self._canary.state
+        times = {"checked_s": state.checked_wall_s, "passed_s": state.passed_wall_s}
+        return times | {"state": state.state, "reason": state.reason, "latency_s": state.latency_s}
 
     def _told(self, payloads: Sequence[str]) -> None:
         """From the alarms' thread."""

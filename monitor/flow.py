@@ -122,6 +122,8 @@ class BagScore:
     """time.monotonic() when the bag's scores were ready."""
     last: bool = False
     """True for the bag that closes a file."""
+    feature_D: npt.NDArray[np.float16] | None = None
+    """The standardised features' mean, weighted by the attention: to find bags that are alike."""
 
 
 class AlertKind(enum.StrEnum):

@@ -160,8 +160,26 @@ class AlertNow(BaseModel):
     acknowledged: Seen | None
 
 
+class Weight(BaseModel):
+    """How much the detector looked at one segment of a bag; ``at_s`` is None for a bridged one."""
+
+    at_s: float | None
+    weight: float
+
+
+class Similar(BaseModel):
+    """``likeness`` is the cosine of the bags' features, 1 for the same."""
+
+    alert_id: str
+    raised_s: float
+    peak_score: Score
+    verdict: Literal["real", "false", "unsure"] | None
+    likeness: float
+
+
 class AlertDetail(AlertNow):
     verdicts: list[Said]
+    attention: list[Weight]
     clip_ends_s: float
     newer: str | None
     older: str | None
@@ -203,6 +221,17 @@ class Shift(BaseModel):
     mean_to_verdict_s: float | None
     shelves: list[ShelfOf]
     unseen: list[Unseen]
+
+
+class CanaryNow(BaseModel):
+    """``off``: not configured, or the artefact has none; ``waiting``: it has not run yet. ``reason`` says why it
+    failed, ``latency_s`` how long the last run that passed took."""
+
+    state: Literal["off", "waiting", "passed", "failed"]
+    reason: str | None = None
+    checked_s: float | None = None
+    passed_s: float | None = None
+    latency_s: float | None = None
 
 
 class AuditRow(BaseModel):

@@ -12,13 +12,14 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 
-from monitor.console import catalogue, reading
+from monitor.console import bags, catalogue, reading
 from monitor.console.access import SESSION_S, Person
 from monitor.console.answers import (
     AlertDetail,
     AlertNow,
     AuditRow,
     CameraDetail,
+    CanaryNow,
     Curve,
     Done,
     HistoryState,
@@ -28,6 +29,7 @@ from monitor.console.answers import (
     Problem,
     Shelving,
     Shift,
+    Similar,
     WallNow,
 )
 from monitor.console.evidence import TYPES, find
@@ -205,6 +207,11 @@ def _now(console: Console) -> APIRouter:
         jpeg, captured_s = found
         return Response(jpeg, media_type="image/jpeg", headers={"x-captured-s": f"{captured_s:.3f}"})
 
+    @router.get("/canary", response_model=CanaryNow)
+    async def canary() -> Any:
+        """Is the watch on the monitor itself well: a clip that goes the cameras' way and must give what it gave."""
+        return console.outside.canary()
+
     @router.get("/history", response_model=HistoryState)
     async def history_state() -> Any:
         kept = console.history
@@ -243,7 +250,13 @@ def _past(console: Console) -> APIRouter:
             if found["evidence"][what] and console.evidence(alert_id, what) is None:
                 found["evidence"] |= {what: False, "state": "none", "note": GONE}
         newer, older = reading.neighbours(console.path, alert_id)
-        return found | {"clip_ends_s": found["captured_s"] + console.post_roll_s, "newer": newer, "older": older}
+        more = {"attention": bags.attention(console.path, alert_id), "newer": newer, "older": older}
+        return found | more | {"clip_ends_s": found["captured_s"] + console.post_roll_s}
+
+    @router.get("/alerts/{alert_id}/similar", response_model=list[Similar])
+    def alike(alert_id: Key) -> Any:
+        """Other alerts of the same camera whose bags were most like this one's, with their verdicts."""
+        return bags.similar(console.path, alert_id)
 
     @router.get(
         "/alerts/{alert_id}/{what}",

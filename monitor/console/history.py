@@ -30,7 +30,7 @@ from typing import Any, Self
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCALE = 10_000
 WRITE_EVERY_S = 1.0
 RETAIN_EVERY_S = 300.0
@@ -56,6 +56,11 @@ CREATE TABLE shelves (id INTEGER PRIMARY KEY, camera TEXT NOT NULL, at_ms INTEGE
     reason TEXT NOT NULL, who TEXT NOT NULL);
 CREATE INDEX shelves_by_time ON shelves (until_ms);
 """
+_BAGS = """
+CREATE TABLE bags (alert_id TEXT PRIMARY KEY, camera TEXT NOT NULL, artefact TEXT NOT NULL, feature BLOB NOT NULL,
+    attention TEXT NOT NULL);
+"""
+"""Since version 2; a history of version 1 gets it."""
 
 
 class HistoryError(Exception):
@@ -88,6 +93,17 @@ class AlertRow:
     payload: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BagRow:
+    """The bag that raised an alert; ``feature`` is little-endian float16, ``attention`` JSON (bags.py)."""
+
+    alert_id: str
+    camera: str
+    artefact: str
+    feature: bytes
+    attention: str
+
+
 Act = Callable[[sqlite3.Connection], Any]
 """Something a person did, done in a transaction of its own on the writer's connection."""
 
@@ -110,7 +126,7 @@ class History:
         self._wall = wall
         self._changed = threading.Condition()
         self._scores: deque[ScoreRow] = deque()
-        self._rows: deque[StatusRow | AlertRow] = deque()
+        self._rows: deque[StatusRow | AlertRow | BagRow] = deque()
         self._acts: deque[tuple[Act, Future[Any]]] = deque()
         self._ids: dict[str, int] = {}
         self._base: sqlite3.Connection | None = None
@@ -138,7 +154,7 @@ class History:
 
     # -- from any thread --------------------------------------------------------------------------------------------
 
-    def put(self, rows: Iterable[ScoreRow | StatusRow | AlertRow]) -> None:
+    def put(self, rows: Iterable[ScoreRow | StatusRow | AlertRow | BagRow]) -> None:
         """Never waits for the disk. Scores give way first; messages and statuses have room of their own."""
         with self._changed:
             for row in rows:
@@ -240,7 +256,9 @@ class History:
 
     # -- rows -------------------------------------------------------------------------------------------------------
 
-    def _insert(self, base: sqlite3.Connection, scores: list[ScoreRow], rows: list[StatusRow | AlertRow]) -> None:
+    def _insert(
+        self, base: sqlite3.Connection, scores: list[ScoreRow], rows: list[StatusRow | AlertRow | BagRow]
+    ) -> None:
         values = [
             (
                 self._id(base, row.camera),
@@ -260,6 +278,9 @@ class History:
             if isinstance(row, StatusRow):
                 status = (self._id(base, row.camera), round(row.at_s * 1000), row.status, row.reason)
                 base.execute("INSERT INTO statuses (camera, at_ms, status, reason) VALUES (?, ?, ?, ?)", status)
+            elif isinstance(row, BagRow):
+                bag = (row.alert_id, row.camera, row.artefact, row.feature, row.attention)
+                base.execute("INSERT OR IGNORE INTO bags VALUES (?, ?, ?, ?, ?)", bag)
             else:
                 insert_alert(base, json.loads(row.payload))
 
@@ -279,7 +300,8 @@ class History:
         base.execute("DELETE FROM statuses WHERE at_ms < ?", (limit_ms,))
         base.execute("DELETE FROM shelves WHERE until_ms < ?", (limit_ms,))
         base.execute("DELETE FROM alerts WHERE raised_ms < ? AND verdict IS NULL", (limit_ms,))
-        base.execute("DELETE FROM acknowledgements WHERE alert_id NOT IN (SELECT alert_id FROM alerts)")
+        for table in ("acknowledgements", "bags"):
+            base.execute(f"DELETE FROM {table} WHERE alert_id NOT IN (SELECT alert_id FROM alerts)")  # noqa: S608
         for table in ("scores", "minutes"):
             while self._size(base) > self._keep_bytes and self._shorten(base, table, cameras):
                 pass
@@ -349,7 +371,9 @@ class History:
             (version,) = base.execute("PRAGMA user_version").fetchone()
             (tables,) = base.execute("SELECT count(*) FROM sqlite_master").fetchone()
             if version == 0 and tables == 0:
-                base.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+                base.executescript(f"BEGIN IMMEDIATE; {_TABLES} {_BAGS} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+            elif version == 1:
+                base.executescript(f"BEGIN IMMEDIATE; {_BAGS} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
             elif version != SCHEMA_VERSION:
                 raise sqlite3.DatabaseError(f"written by another version (schema {version})")
         except BaseException:

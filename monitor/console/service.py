@@ -22,9 +22,10 @@ from monitor import __version__
 from monitor.config import Plant
 from monitor.console import api, history, reading
 from monitor.console.access import Access
+from monitor.console.bags import Recent
 from monitor.console.evidence import find
 from monitor.console.guard import Guard
-from monitor.console.history import AlertRow, History, ScoreRow, StatusRow
+from monitor.console.history import AlertRow, BagRow, History, ScoreRow, StatusRow
 from monitor.console.wall import CameraNow, Wall
 from monitor.flow import BagScore
 
@@ -64,6 +65,8 @@ class Outside:
     ask_picture: Callable[[str], None]
     audit: Callable[..., None] = lambda _what, **_facts: None
     """``audit(what, who=…, address=…, **facts)``: on the disk when it returns."""
+    canary: Callable[[], dict[str, Any]] = lambda: {"state": "off"}
+    """How the watch on the monitor itself stands, as answers.CanaryNow."""
     audited: Callable[[int], list[dict[str, Any]]] = lambda _most: []
     """The newest rows of the audit log, newest first."""
 
@@ -87,6 +90,7 @@ class Console:
         self.outside = outside
         self.access = Access(plant.console.users)
         self.wall = Wall(plant.site)
+        self.bags = Recent()
         self.clock = wall
         self._settings = plant.console
         self._path = plant.state_folder.absolute() / "history.sqlite"
@@ -149,6 +153,7 @@ class Console:
                         short_term=float(bag.short_term_N[index]),
                     )
                 )
+            self.bags.add(bag)
             self.wall.scored(bag.camera, points, [round(float(weight), 4) for weight in bag.attention_N])
         if self.history is not None:
             self.history.put(rows)
@@ -160,12 +165,15 @@ class Console:
     def alerted(self, payloads: Iterable[str]) -> None:
         """Committed messages of alerts, as JSON."""
         payloads = list(payloads)
-        if self.history is not None:
-            self.history.put(AlertRow(payload=payload) for payload in payloads)
+        rows: list[AlertRow | BagRow] = []
         for payload in payloads:
             told = json.loads(payload)
+            bag = self.bags.raised(told)
+            rows += [AlertRow(payload=payload)] if bag is None else [AlertRow(payload=payload), bag]
             news = {key: told[key] for key in ("alert_id", "camera", "kind", "peak_score", "reason")}
             self.wall.tell("alert", news | {"evidence": told["evidence"]["state"]})
+        if self.history is not None:
+            self.history.put(rows)
 
     def look(self, cameras: Iterable[CameraNow]) -> None:
         """Once a second."""
@@ -178,6 +186,7 @@ class Console:
             }
             for camera in cameras
         }
+        self.bags.forget({camera.name for camera in cameras})
         self._acknowledged &= {camera.alert_id for camera in cameras if camera.alert_id is not None}
         self.wall.look(cameras, more)
 

@@ -130,7 +130,10 @@ class Rings:
         for at, (_, bag, _) in enumerate(gathered):
             sizes.setdefault((len(bag.slots), at if self.bags.files else 0), []).append(at)
         for places in sizes.values():
-            output = self.artefact.ensemble(torch.stack([gathered[at][2] for at in places]))
+            features_GTD = torch.stack([gathered[at][2] for at in places])
+            output = self.artefact.ensemble(features_GTD)
+            looked_at_G1D = output.attention_BT.to(features_GTD.dtype).unsqueeze(1) @ features_GTD
+            looked_at_GD = looked_at_G1D.squeeze(1).to(dtype=torch.float16, device="cpu").numpy()
             parts = torch.stack([output.scores_BT, output.long_term_BT, output.short_term_BT, output.attention_BT])
             parts_4GT = parts.to(dtype=torch.float32, device="cpu").numpy()
             now_s = time.monotonic()
@@ -147,6 +150,7 @@ class Rings:
                     published=bag.published,
                     scored_s=now_s,
                     last=bag.last,
+                    feature_D=looked_at_GD[g],
                 )
         return [score for score in scores if score is not None]
 

@@ -74,7 +74,7 @@ def alert(alert_id: str = "a1", **more: Any) -> str:
     return json.dumps(alert_payload(Alert(**(facts | more)), evidence_pending=False))
 
 
-def bag(camera: str, at_s: float, score: float) -> BagScore:
+def bag(camera: str, at_s: float, score: float, feature_D: list[float] | None = None) -> BagScore:
     """One published segment."""
     times = SegmentTimes(number=1, start_s=0.0, end_s=1.0, captured_s=0.0, captured_wall_s=at_s)
     one = np.array([score], np.float32)
@@ -88,6 +88,7 @@ def bag(camera: str, at_s: float, score: float) -> BagScore:
         bridged=0,
         published=(0,),
         scored_s=0.0,
+        feature_D=None if feature_D is None else np.array(feature_D, np.float16),
     )
 
 

@@ -1,7 +1,7 @@
 // One alert: the clip at once, the curve under it, and a verdict by one key.
 
 import * as api from "./api.js";
-import { Curve } from "./chart.js";
+import { Curve, bars } from "./chart.js";
 import { fill, h, say, toast } from "./dom.js";
 import { live } from "./live.js";
 import { shelve } from "./shelf.js";
@@ -20,7 +20,8 @@ export function alert(view, state, id) {
   const verdicts = h("div", { class: "verdicts", role: "group", "aria-label": t("verdict") });
   const said = h("p", { class: "said", "aria-live": "polite" });
   const facts = h("dl", { class: "facts" });
-  const earlier = h("div");
+  const earlier = h("div"), alike = h("div");
+  const looked = h("div", { class: "attention low", role: "img", "aria-label": t("attention_then") });
   const media = h("div", { class: "media" }), proof = h("div", { class: "evidence" });
   const chart = h("canvas", { class: "curve", role: "img", "aria-label": t("score_curve") });
   const title = h("h1");
@@ -44,10 +45,10 @@ export function alert(view, state, id) {
   function show() {
     if (!title.isConnected) {
       fill(view, h("div", { class: "alert-page" },
-        h("div", { class: "alert-main" }, title, media, h("div", { class: "curve-box" }, chart), legend(), proof),
+        h("div", { class: "alert-main" }, title, media, h("div", { class: "curve-box" }, chart), legend(), h("h2", {}, t("attention_then")), looked, proof),
         h("div", { class: "alert-side" }, verdicts, h("div", { class: "fields" },
           h("label", { for: "category" }, t("category")), category, h("label", { for: "note" }, t("note")), note), said,
-          tools, facts, earlier)));
+          tools, alike, facts, earlier)));
       fill(verdicts, Object.entries(KEYS).map(([value, key]) => h("button", { type: "button", class: `verdict v-${value}`, "data-verdict": value,
         "aria-pressed": "false", onclick: () => judge(value) }, h("span", { "aria-hidden": "true" }, { real: "▲", false: "✓", unsure: "?" }[value]),
         ` ${named("verdict", value)} `, h("kbd", {}, key))));
@@ -72,6 +73,8 @@ export function alert(view, state, id) {
       ["acknowledged", found.acknowledged ? `${found.acknowledged.who}, ${atShort(found.acknowledged.at_s)}` : "–"],
       ...Object.entries(found.labels).map(([key, value]) => [null, value, key])];
     fill(facts, rows.map(([key, value, name]) => [h("dt", {}, name ?? t(key)), h("dd", {}, String(value))]));
+    bars(looked, found.attention.map((one) => one.weight), (i) => found.attention[i].at_s);
+    looked.hidden = looked.previousSibling.hidden = !found.attention.length;
     showEvidence();
     scores();
   }
@@ -141,6 +144,10 @@ export function alert(view, state, id) {
       if (!gone) fill(earlier, h("h2", {}, t("earlier_here")), list.length ? h("ul", { class: "past" }, list.map((one) => h("li", {},
         h("a", { href: `#/alert/${encodeURIComponent(one.alert_id)}` }, atShort(one.raised_s)), ` ${score(one.peak_score)} `,
         h("span", {}, one.verdict ? named("verdict", one.verdict.verdict) : t("unjudged"))))) : h("p", { class: "empty" }, t("none")));
+      const like = await api.get(`${api.alert(id)}/similar`);
+      if (!gone && like.length) fill(alike, h("h2", {}, t("similar")), h("ul", { class: "past similar" }, like.map((one) => h("li", {},
+        h("a", { href: `#/alert/${encodeURIComponent(one.alert_id)}` }, atShort(one.raised_s)), ` ${t("likeness", { n: Math.round(one.likeness * 100) })} `,
+        h("span", {}, one.verdict ? named("verdict", one.verdict) : t("unjudged"))))));
     } catch { /* the page is whole without it */ }
   }
 

@@ -1,7 +1,7 @@
 // One camera: its score over minutes to days with gaps and alerts, its picture, and how it is set.
 
 import * as api from "./api.js";
-import { Curve } from "./chart.js";
+import { Curve, bars } from "./chart.js";
 import { fill, h, say, toast } from "./dom.js";
 import { live } from "./live.js";
 import { shelve } from "./shelf.js";
@@ -48,8 +48,7 @@ export function camera(view, state, name) {
       if (gone) return;
       fill(facts, Object.entries(data.facts).map(([key, value]) => [h("dt", {}, named("fact", key)), h("dd", {}, value === null ? "–" : String(value))]));
       fill(settings, flat(data.settings).map(([key, value]) => [h("dt", {}, key), h("dd", {}, value)]));
-      const most = Math.max(...data.attention, 1e-9);
-      fill(attention, data.attention.map((weight) => { const bar = h("i", { title: score(weight) }); bar.style.height = `${Math.max(weight / most * 100, 3)}%`; return bar; }));
+      bars(attention, data.attention);
     } catch (error) {
       if (error.status === 404) fill(view, h("p", { class: "empty" }, error.message));
     }

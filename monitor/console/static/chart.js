@@ -1,6 +1,6 @@
 // Score curves on canvases: the tiles' small lines, and one with axes, gaps, alerts and a cursor.
 
-import { atDay, atTime, named } from "./text.js";
+import { atDay, atTime, named, score } from "./text.js";
 
 /** The style sheet's colours as the canvas understands them, in the theme of now. */
 const colours = () => {
@@ -68,6 +68,17 @@ const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14
 /**
  * options: {fromS, toS, points, statuses, alerts, raiseAt, clearAt, span: [fromS, toS], cursorS, parts, onpick(s), onalert(id)}
  */
+/** A bar a segment of a bag, oldest first: where the detector looked. */
+export function bars(place, weights, at = () => null) {
+  const most = Math.max(...weights, 1e-9);
+  place.replaceChildren(...weights.map((weight, i) => {
+    const bar = document.createElement("i"), s = at(i);
+    bar.title = s ? `${atTime(s)}  ${score(weight)}` : score(weight);
+    bar.style.height = `${Math.max(weight / most * 100, 3)}%`;
+    return bar;
+  }));
+}
+
 export class Curve {
   constructor(canvas) {
     this.canvas = canvas;

@@ -26,12 +26,19 @@ export function shift(view, state) {
           ["real", "false", "unsure", "none"].map((said) => h("td", { class: "n" }, String(row[said])))); })))) : h("p", { class: "empty" }, t("none")));
   }
 
+  /** The proof that what watches would see: a known clip, scored as it must be. */
+  function watched(canary) {
+    const times = { at: canary.passed_s === null ? "–" : atShort(canary.passed_s), s: canary.latency_s?.toFixed(1) ?? "–" };
+    if (canary.state === "failed") return h("p", { class: "warn" }, `✕ ${t("canary_failed", { at: atShort(canary.checked_s), passed: times.at })}: ${canary.reason}`);
+    return h("p", {}, canary.state === "passed" ? `● ${t("canary_passed", times)}` : t(canary.state === "off" ? "canary_off" : "canary_waiting"));
+  }
+
   async function load() {
     for (const button of spans.children) if (button.dataset.span) button.setAttribute("aria-pressed", String(Number(button.dataset.span) === state.span));
     const toS = Date.now() / 1000;
-    let data;
+    let data, canary;
     try {
-      data = await api.get(`shift?from=${toS - state.span}&to=${toS}`);
+      [data, canary] = await Promise.all([api.get(`shift?from=${toS - state.span}&to=${toS}`), api.get("canary")]);
     } catch (error) {
       toast(error.message);
       return;
@@ -48,6 +55,7 @@ export function shift(view, state) {
       h("section", {}, h("h2", {}, t("now")), !live.live ? h("p", { class: "warn" }, t("now_unknown")) : open.length || trouble.length ? h("ul", {},
         open.map((camera) => h("li", {}, `▲ ${camera.name}: ${t("raised")}`)),
         trouble.map((camera) => h("li", {}, `${camera.name}: ${named("status", camera.status)}, ${camera.reason}`))) : h("p", { class: "empty" }, t("nothing_wrong"))),
+      h("section", { class: "canary" }, h("h2", {}, t("canary")), watched(canary)),
       h("div", { class: "columns" }, counts(t("by_camera"), t("camera"), "camera", data.cameras.slice(0, 30)), counts(t("by_day"), t("day"), "day", data.days),
         h("section", {}, h("h2", {}, t("unseen")), data.unseen.length ? h("ul", {}, data.unseen.slice(0, 30).map((one) => h("li", {}, `${one.camera}: ${lasting(one.seconds)}`))) : h("p", { class: "empty" }, t("none")),
           h("h2", {}, t("shelves")), data.shelves.length ? h("ul", {}, data.shelves.map((one) => h("li", {},
