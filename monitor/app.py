@@ -45,6 +45,7 @@ from monitor.ingest.wire import EvidenceRequest, EvidenceResult
 from monitor.observe import http
 from monitor.observe import log as log_of
 from monitor.observe.audit import Audit
+from monitor.observe.disk import DiskSpace, disk_space
 from monitor.observe.door import Door
 from monitor.observe.health import LOOP_LIMIT_S, Check, Heartbeats, watch_event_loop
 from monitor.observe.metrics import Metrics
@@ -60,6 +61,7 @@ T = TypeVar("T")
 
 LOOK_EVERY_S = 1.0
 RETENTION_EVERY_S = 600.0
+DISKS_EVERY_S = 30.0
 WAITING_DECISIONS = 256
 """Batches of scores that may wait for the alarms' thread while a disk hangs; then the scorer waits, and segments are
 dropped and counted."""
@@ -97,6 +99,7 @@ class Monitor:
         self._ready = False
         self._heartbeats = Heartbeats()
         self._logged: dict[str, CameraStatus] = {}
+        self._disks: dict[str, DiskSpace] = {}
         self._reloading = asyncio.Lock()
         self._decided_s = time.monotonic()
         self._undecided = threading.Semaphore(WAITING_DECISIONS)
@@ -169,6 +172,7 @@ class Monitor:
             self._console.bags.artefact = f"{card.name} {card.weights_sha256 or card.backbone_fingerprint}"
             history = stack.enter_context(contextlib.ExitStack())
             await asyncio.to_thread(self._console.open, history, dry=self._dry_run)
+        await asyncio.to_thread(self._audit.write, "start", version=__version__, cameras=len(plant.cameras))
         self._build_pipeline(stack)
         self._canary = self._open_canary()
         if self._canary is not None:
@@ -176,10 +180,10 @@ class Monitor:
         self._tasks += [
             tasks.create_task(self._look_after(), name="look after"),
             tasks.create_task(self._retain(), name="retention"),
+            tasks.create_task(self._weigh_disks(), name="disks"),
             tasks.create_task(self._systemd.watch(self.summary), name="systemd"),
         ]
         self._decided_s = time.monotonic()
-        await asyncio.to_thread(self._audit.write, "start", version=__version__, cameras=len(plant.cameras))
         self._ready = True
         self._systemd.ready()
         log.info("watching %d cameras of '%s'; %s", len(plant.cameras), plant.site, address)
@@ -611,6 +615,20 @@ class Monitor:
                 log.warning("evidence: old files were not deleted: %s", error)
             await asyncio.sleep(RETENTION_EVERY_S)
 
+    async def _weigh_disks(self) -> None:
+        """Not at a scrape: a disk that hangs must not take the metrics along."""
+        folders = {"evidence": self._plant.evidence.folder} | (
+            {} if self._dry_run else {"state": self._plant.state_folder}
+        )
+        while True:
+            for name, folder in folders.items():
+                space = await asyncio.to_thread(disk_space, folder)
+                if space is None:
+                    self._disks.pop(name, None)
+                else:
+                    self._disks[name] = space
+            await asyncio.sleep(DISKS_EVERY_S)
+
     async def reload(self) -> None:
         """SIGHUP: the configuration is read again; with a mistake in it, nothing changes. Asked for during the
         start, it is done after it."""
@@ -679,6 +697,8 @@ class Monitor:
             outbox_durable=self._outbox.durable,
             readers=len(self._pool.pids),
             reader_restarts=self._pool.restarts,
+            disk_free_bytes={name: space.free_bytes for name, space in self._disks.items()},
+            disk_size_bytes={name: space.size_bytes for name, space in self._disks.items()},
             canary_ok=None if self._canary is None else self._canary.state.state == "passed",
             canary_passed_wall_s=None if self._canary is None else self._canary.state.passed_wall_s,
             canary_latency_s=None if self._canary is None else self._canary.state.latency_s,

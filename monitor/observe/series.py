@@ -68,6 +68,8 @@ class ProcessFigures:
     outbox_durable: bool | None = None
     readers: int | None = None
     reader_restarts: int | None = None
+    disk_free_bytes: Mapping[str, int] | None = None
+    disk_size_bytes: Mapping[str, int] | None = None
     canary_ok: bool | None = None
     canary_passed_wall_s: float | None = None
     canary_latency_s: float | None = None
@@ -167,6 +169,8 @@ SERIES: tuple[Series, ...] = (
     # What people said of alerts.
     _camera("verdicts_total", "counter", "verdicts", "verdicts", "Verdicts of people on the camera's alerts; a later one on the same alert counts again.", label="verdict"),
     _process("verdict_seconds", "histogram", "seconds", "From an alert to its first verdict; the mean is _sum / _count.", buckets=_UPTO_A_DAY),
+    _process("disk_free_bytes", "gauge", "bytes", "What this user may still write on the disk of a folder: state or evidence.", figure="disk_free_bytes", labels=("folder",)),
+    _process("disk_size_bytes", "gauge", "bytes", "The size of that disk.", figure="disk_size_bytes", labels=("folder",)),
     # The watch on itself; without a canary (off, or an artefact that has none) these are absent.
     _process("canary_ok", "gauge", "0 or 1", "1 while the canary's last run passed; 0 also before the first.", figure="canary_ok"),
     _process("canary_passed_timestamp_seconds", "gauge", "seconds since 1970", "When the canary last passed; absent before that.", figure="canary_passed_wall_s"),
