@@ -5,7 +5,8 @@ Pure but for NumPy: no clock, no libav. Each picture that is looked at either sh
 
 * ``black``: no part of the picture is bright.
 * ``covered``: where the reference has edges there are none any more, nor is the layout of light and dark the same.
-* ``smeared``: borders of macroblocks stand out far more than this camera's do: blocks of another time or place.
+* ``smeared``: borders of macroblocks stand out far more than this camera's do: rows of blocks of another place. Not
+  found: what libav's concealment makes of lost slices, for it repeats the background and smears only who moves.
 * ``blurred``: the layout is the reference's, but fine detail has gone.
 * ``moved``: there are edges as before, but not where the reference has them.
 
@@ -51,8 +52,8 @@ AGREES = 0.45
 """Correlation of a block's edges with the reference's."""
 FLAT = 0.4
 """Share of the reference's edges below which a block has none."""
-COVERED_FLAT, COVERED_HELD, COVERED_LAYOUT, COVERED_EDGES = 0.52, 0.4, 0.8, 0.5
-MOVED_HELD = 0.25
+COVERED_FLAT, COVERED_HELD, COVERED_LAYOUT, COVERED_EDGES = 0.52, 0.45, 0.8, 0.6
+MOVED_HELD = 0.4
 MOVED_FLAT = 0.5
 BLURRED_BY = 0.7
 BLURRED_LAYOUT = 0.8

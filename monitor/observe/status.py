@@ -79,13 +79,11 @@ def camera_status(facts: Facts) -> tuple[CameraStatus, str]:
     if picture or not learning:
         degraded = (*picture, *(() if learning else _scoring_faults(facts)))
         if degraded:
-            return CameraStatus.DEGRADED, "; ".join(degraded)
+            return CameraStatus.DEGRADED, "; ".join((*degraded, *_beside(facts)))
     if learning:
         missing = facts.segments_needed - facts.segments_held
-        return (
-            CameraStatus.LEARNING,
-            f"{facts.segments_held} of {facts.segments_needed} segments seen; scored after {missing} more",
-        )
+        seen = f"{facts.segments_held} of {facts.segments_needed} segments seen; scored after {missing} more"
+        return CameraStatus.LEARNING, "; ".join((seen, *_beside(facts)))
     if not facts.publishes_alerts:
         return CameraStatus.OK, "; ".join(
             ("watched and scored; in mode observe no alert is published", *_beside(facts))

@@ -40,7 +40,7 @@ SIDE_PX = 224
 LOOK_S = (16 / 15) / 2
 """Two looks a segment of 16 frames at 15 a second."""
 AFTER_S = {"black": 10.0, "covered": 10.0, "smeared": 20.0, "blurred": 60.0, "moved": 30.0}
-"""The defaults of config/plant.py."""
+"""The defaults of config/plant.py, and ``smeared``, which is off there."""
 LEARN, HARMED = LEARN_LOOKS + 20, 160
 CHANCE = np.random.default_rng(11)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -59,6 +60,22 @@ def test_a_clock_that_is_set_changes_no_status(step_s: float) -> None:
     clock.step_s, clock.now_s = step_s, clock.now_s + 1
     assert watch.look(UP, FULL, {}) == {}
     assert watch.seen()["gate"].status is CameraStatus.OK
+
+
+@pytest.mark.parametrize("step_s", [DAY_S, -DAY_S], ids=["forward", "back"])
+def test_a_clock_that_is_set_changes_nothing_of_a_picture_but_the_time_it_is_told_with(step_s: float) -> None:
+    clock = Stepped()
+    watch = Watch(BAG_SETTINGS, 16.0, CARD, clock=clock.monotonic, wall=clock.wall)
+    watch.configure([camera()])
+    black = {"gate": replace(UP["gate"], picture_faults=("black",), drift_ppm=10.0, lag_s=0.1)}
+    watch.look(black, FULL, {})
+    told = watch.pictures()["gate"]
+    assert (told.now.state, told.now.scored) == ("black", False)
+    clock.step_s, clock.now_s = step_s, clock.now_s + 1
+    watch.look(black, FULL, {})
+    assert watch.pictures() == {}
+    watch.look(UP, FULL, {})
+    assert watch.pictures()["gate"].since_wall_s == pytest.approx(told.since_wall_s + step_s + 1)
 
 
 def _at(text: str) -> float:

@@ -21,6 +21,25 @@ def facts(**changed: Any) -> Facts:
         ({}, "ok", "watched and scored"),
         ({"publishes_alerts": False}, "ok", "watched and scored; in mode observe no alert is published"),
         ({"scored_ratio": 0.95, "invalid_share": 0.05}, "ok", "watched and scored"),
+        (
+            {"picture_faults": ("moved", "blurred"), "segments_held": 3},
+            "learning",
+            "3 of 32 segments seen; scored after 29 more; the picture is blurred; it is scored all the same, clean the "
+            "lens and look at its focus; the camera looks elsewhere than it did; it is scored all the same, turn it "
+            "back; what it shows for an hour is taken for wanted",
+        ),
+        (
+            {"picture_faults": ("blurred",), "scored_ratio": 0.5},
+            "degraded",
+            "only 50 % of the last five minutes were scored; the picture is blurred; it is scored all the same, clean "
+            "the lens and look at its focus",
+        ),
+        (
+            {"drift_ppm": 5_100.0, "drift_limit_ppm": 3_000.0},
+            "ok",
+            "watched and scored; its clock runs fast by about 20 s an hour: set it by NTP",
+        ),
+        ({"drift_ppm": -2_900.0, "drift_limit_ppm": 3_000.0}, "ok", "watched and scored"),
         ({"enabled": False}, "disabled", "switched off in the configuration (enabled: false)"),
         ({"link": "disabled"}, "disabled", "switched off in the configuration (enabled: false)"),
         ({"armed": False}, "disarmed", "outside its armed hours"),
