@@ -185,6 +185,14 @@ def test_the_mean_is_of_the_parts_and_the_attention_sums_to_one(artefact: Artefa
     assert len(set(bag.long_term_N.tolist())) == 1, "the long-term detector gives a bag one score"
 
 
+def test_a_bags_feature_is_its_segments_features_weighted_by_the_attention(artefact: Artefact) -> None:
+    held, fed = rings(artefact, 8, 4, 2), segments("gate", 8)
+    features_TD = held.encode(fed).numpy()
+    (bag,) = score(rings(artefact, 8, 4, 2), fed)
+    assert bag.feature_D is not None
+    np.testing.assert_allclose(bag.feature_D, bag.attention_N @ features_TD, atol=5e-3)
+
+
 def test_batching_across_cameras_changes_no_score(artefact: Artefact) -> None:
     yard, gate = segments("yard", 20, seed=1), segments("gate", 20, seed=2)
     alone = rings(artefact, 8, 2, 3)
