@@ -177,6 +177,8 @@ class Monitor:
         self._canary = self._open_canary()
         if self._canary is not None:
             self._tasks.append(tasks.create_task(self._canary.run(), name="canary"))
+        await asyncio.to_thread(self._audit.write, "start", version=__version__, cameras=len(plant.cameras))
+        # Nothing is waited for from here to ``ready``: systemd must hear that first, and not of a watchdog.
         self._tasks += [
             tasks.create_task(self._look_after(), name="look after"),
             tasks.create_task(self._retain(), name="retention"),
@@ -243,6 +245,7 @@ class Monitor:
             on_told=self._told,
             pre_roll_s=plant.evidence.pre_roll_s,
             post_roll_s=plant.evidence.post_roll_s,
+            settings=plant.alerts,
         )
         self._watch = Watch(self._rings.bags, self._card_fps, self._rings.artefact.card.thresholds)
         self._watch.configure(plant.cameras)
@@ -690,7 +693,12 @@ class Monitor:
     def _process_figures(self) -> ProcessFigures:
         if not self._ready:
             return ProcessFigures()
+        incidents, incidents_open = self._alerts.incidents
         return ProcessFigures(
+            incidents=incidents,
+            incidents_open=incidents_open,
+            alerts_late=self._publisher.late,
+            held_back=self._alerts.held_back,
             queue_segments=self._pool.waiting,
             mqtt_connected=self._publisher.connected,
             outbox_messages=len(self._outbox),

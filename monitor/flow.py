@@ -173,6 +173,8 @@ class Alert:
     """Why: ``score above threshold``, ``score below clear threshold``, ``camera removed``, ``monitor restarted`` …"""
     evidence: Evidence = field(default_factory=Evidence)
     labels: tuple[tuple[str, str], ...] = ()
+    incident_id: str | None = None
+    """The incident that this alarm is a member of, from the moment it is."""
     extra: dict[str, Any] = field(default_factory=dict)
 
 

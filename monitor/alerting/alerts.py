@@ -20,6 +20,7 @@ import json
 import logging
 import secrets
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -29,9 +30,19 @@ from typing import Any, Literal
 
 from monitor.alerting import alarm as alarms
 from monitor.alerting.alarm import Alarm, Change
-from monitor.alerting.contract import AlarmState, Topics, alert_of, alert_payload, level
-from monitor.alerting.outbox import Letter, Outbox
-from monitor.config import Camera, Thresholds
+from monitor.alerting.contract import (
+    AlarmState,
+    Topics,
+    alert_of,
+    alert_payload,
+    incident_of,
+    incident_payload,
+    level,
+)
+from monitor.alerting.flood import CALM_S, Flood
+from monitor.alerting.incident import ALL_ENDED, Incident, Incidents, Member, left_behind
+from monitor.alerting.outbox import Letter, Outbox, incident_key
+from monitor.config import AlertSettings, Camera, Thresholds
 from monitor.flow import Alert, AlertKind, BagScore, Evidence, SegmentTimes
 
 log = logging.getLogger(__name__)
@@ -95,6 +106,14 @@ class _Watch:
     refused: int = 0
     alarms: int = 0
     """Raised so far."""
+    raised_s: deque[float] = field(default_factory=deque)
+    """When, within the last hour."""
+    latched: bool = False
+    """Too many alarms: the open alert lasts while the alarm comes and goes."""
+    calm_s: float | None = None
+    """Latched only: since when the alarm is calm."""
+    owes_evidence: bool = False
+    """It is there, and no message has said so yet."""
 
     def refuse(self, name: str, reason: str) -> None:
         self.refused += 1
@@ -111,6 +130,8 @@ class _Batch:
     wanted: list[EvidenceWanted] = field(default_factory=list)
     touched: set[str] = field(default_factory=set)
     said: list[str] = field(default_factory=list)
+    closes: str = ALL_ENDED
+    """Why incidents that close in this batch do."""
 
 
 class Alerts:
@@ -138,7 +159,9 @@ class Alerts:
         evidence_wait_s: float = 15.0,
         lost_after_s: float = 60.0,
         new_id: Callable[[float], str] | None = None,
+        settings: AlertSettings | None = None,
     ) -> None:
+        """``settings`` None: nothing is held back, and nothing grouped."""
         self._topics = topics
         self._outbox = outbox
         self._clock = clock
@@ -155,6 +178,31 @@ class Alerts:
         self._lock = threading.RLock()
         self._watches: dict[str, _Watch] = {}
         self._recover_at_s = 0.0
+        self._flood = Flood(settings, clock, outbox.backlog_s)
+        storm = None if settings is None else settings.storm
+        self._incidents = None
+        if storm is not None:
+            self._incidents = Incidents(
+                topics.site,
+                cameras=storm.cameras,
+                within_s=storm.within_s,
+                lull_s=storm.lull_s,
+                every_s=storm.update_every_s,
+                new_id=self._new_id,
+            )
+
+    # -- what others count
+
+    @property
+    def incidents(self) -> tuple[int, int]:
+        """Opened so far in this life, and open now."""
+        kept = self._incidents
+        return (0, 0) if kept is None else (kept.opened, len(kept))
+
+    @property
+    def held_back(self) -> dict[str, int]:
+        """Updates held back and alarms not told, by cause."""
+        return dict(self._flood.held_back)
 
     # -- cameras -----------------------------------------------------------------------------------
 
@@ -212,6 +260,7 @@ class Alerts:
     def stop(self, reason: str = STOPPED) -> None:
         """Ends every alarm: nobody watches from here on. Before the outbox is drained."""
         with self._together() as batch:
+            batch.closes = reason
             for name in self._watches:
                 self._end(batch, name, reason, hold=False)
 
@@ -240,7 +289,7 @@ class Alerts:
         except ValueError as fault:
             watch.refuse(bag.camera, str(fault))
             return
-        if change is None:
+        if change is None or self._holds_back(watch, change):
             return
         batch.touched.add(bag.camera)
         if watch.camera.mode == "observe":
@@ -250,6 +299,22 @@ class Alerts:
         elif watch.alert is not None:
             alert = replace(watch.alert, **_facts(watch, bag, index, change, times), decided_wall_s=self._wall())
             self._tell(batch, watch, alert, captured_s=times.captured_s)
+
+    def _holds_back(self, watch: _Watch, change: Change) -> bool:
+        """Whether this change is not told: what it says, the alert's next message says."""
+        if watch.camera.mode == "observe" or watch.alert is None:
+            return False
+        if watch.latched and change.kind is not AlertKind.UPDATED:
+            watch.calm_s = self._clock() if change.kind is AlertKind.ENDED else None
+            if change.kind is AlertKind.RAISED:
+                watch.alarms += 1
+                self._flood.held_back["flapping"] += 1
+        elif change.kind is not AlertKind.UPDATED or self._flood.lets_update(watch.alert.incident_id is not None):
+            return False
+        watch.alert = replace(watch.alert, peak_score=max(watch.alert.peak_score, change.peak))
+        if self._incidents is not None:
+            self._incidents.peaked(watch.alert.alert_id, change.peak)
+        return True
 
     def _raise(
         self, batch: _Batch, watch: _Watch, bag: BagScore, index: int, change: Change, ended_at: float | None
@@ -276,7 +341,33 @@ class Alerts:
             watch.evidence = self._wanted(alert, bag, began, at)
             watch.evidence_until_s = self._clock() + self._post_roll_s + self._evidence_wait_s
             batch.wanted.append(watch.evidence)
-        self._tell(batch, watch, alert, captured_s=at.captured_s)
+        watch.latched, watch.calm_s = self._flood.flaps(watch.raised_s), None
+        if watch.latched:
+            alert = replace(alert, reason=self._flood.too_many())
+        self._tell(batch, watch, self._join(batch, alert), captured_s=at.captured_s)
+
+    def _join(self, batch: _Batch, alert: Alert) -> Alert:
+        """The alert with the incident it belongs to; others that became members with it are marked too."""
+        if self._incidents is None:
+            return alert
+        member = Member(
+            camera=alert.camera,
+            alert_id=alert.alert_id,
+            onset_wall_s=alert.onset_wall_s,
+            peak_score=alert.peak_score,
+        )
+        joined = set(self._incidents.raised(member, self._clock(), self._wall()))
+        for watch in self._watches.values():
+            if watch.alert is not None and watch.alert.alert_id in joined:
+                watch.alert = replace(watch.alert, incident_id=self._incidents.of(watch.alert.alert_id))
+                self._keep_open(batch, watch, watch.alert)
+        return replace(alert, incident_id=self._incidents.of(alert.alert_id))
+
+    @staticmethod
+    def _keep_open(batch: _Batch, watch: _Watch, alert: Alert) -> None:
+        """What a next life must know of an open alarm, without a message."""
+        payload = alert_payload(alert, watch.evidence is not None)
+        batch.opened[alert.camera] = json.dumps(payload, ensure_ascii=False)
 
     def _wanted(self, alert: Alert, bag: BagScore, began: SegmentTimes, at: SegmentTimes) -> EvidenceWanted:
         day = datetime.fromtimestamp(alert.decided_wall_s, UTC).strftime("%Y-%m-%d")
@@ -316,17 +407,21 @@ class Alerts:
                 snapshot=wanted.snapshot if evidence.snapshot is not None else None,
                 snapshot_wall_s=wanted.snapshot_wall_s if evidence.snapshot is not None else None,
             )
-            held = watch.held
-            update = replace(
-                watch.alert,
-                kind=AlertKind.UPDATED,
-                peak_score=watch.alert.peak_score if held else max(watch.alarm.peak, watch.alert.peak_score),
-                decided_wall_s=self._wall(),
-                reason=EVIDENCE,
-                evidence=evidence,
-            )
-            self._tell(batch, watch, update)
+            watch.alert = replace(watch.alert, evidence=evidence)
+            watch.owes_evidence = True
+            self._keep_open(batch, watch, watch.alert)
+            self._tell_evidence(batch, watch)
             self._release(batch, watch, None)
+
+    def _tell_evidence(self, batch: _Batch, watch: _Watch) -> None:
+        """``updated`` with the evidence, now or, where that is too much at once, at a later tick."""
+        if watch.alert is None or not self._flood.lets_update(watch.alert.incident_id is not None, evidence=True):
+            return
+        peak = watch.alert.peak_score if watch.held else max(watch.alarm.peak, watch.alert.peak_score)
+        update = replace(
+            watch.alert, kind=AlertKind.UPDATED, peak_score=peak, decided_wall_s=self._wall(), reason=EVIDENCE
+        )
+        self._tell(batch, watch, update)
 
     def tick(self) -> None:
         """To be called about once a second: ends alarms of silent cameras, stops waiting for evidence, and
@@ -342,6 +437,10 @@ class Alerts:
                     silence = f"no score for {self._lost_after_s:.0f} s"
                     reason = f"camera lost: {watch.lost}" if watch.lost else silence
                     self._end(batch, name, reason)
+                if watch.latched and watch.calm_s is not None and now_s - watch.calm_s >= CALM_S:
+                    self._end(batch, name, f"no alarm for {CALM_S / 60:.0f} minutes, after too many")
+                if watch.owes_evidence:
+                    self._tell_evidence(batch, watch)
                 if watch.held is not None and now_s >= watch.evidence_until_s:
                     self._release(batch, watch, "the evidence was not finished in time")
 
@@ -352,7 +451,8 @@ class Alerts:
     # -- ends --------------------------------------------------------------------------------------
 
     def _end_orphans(self, batch: _Batch, cameras: Mapping[str, AlarmCamera]) -> None:
-        """Alarms on disk that nobody in this life raised."""
+        """Alarms and incidents on disk that nobody in this life raised."""
+        orphans: dict[str, dict[str, Member]] = {}
         for name, text in self._outbox.open_alarms().items():
             watch = self._watches.get(name)
             if watch is not None and watch.alert is not None:
@@ -370,11 +470,32 @@ class Alerts:
                 evidence=replace(left.evidence, note=note),
             )
             self._put(batch, ended, evidence_pending=False, captured_s=None)
+            if left.incident_id is not None:
+                orphans.setdefault(left.incident_id, {})[left.alert_id] = Member(
+                    camera=left.camera,
+                    alert_id=left.alert_id,
+                    onset_wall_s=left.onset_wall_s,
+                    peak_score=left.peak_score,
+                )
+        for incident_id, text in self._outbox.open_incidents().items():
+            if self._incidents is None or incident_id not in self._incidents:
+                kept = incident_of(json.loads(text))
+                closed = left_behind(kept, orphans.get(incident_id, {}), self._wall(), RESTARTED)
+                self._put_incident(batch, closed)
 
     def _end(self, batch: _Batch, name: str, reason: str, hold: bool = True) -> None:
         """An end from outside the scores."""
         watch = self._watches[name]
         watch.alarm, change = alarms.end(watch.alarm, watch.alarm.at or 0.0, reason)
+        if change is None and watch.latched and watch.alert is not None:
+            change = Change(
+                kind=AlertKind.ENDED,
+                at=watch.alarm.at or 0.0,
+                score=watch.alarm.score or 0.0,
+                peak=watch.alert.peak_score,
+                crossed_at=None,
+                reason=reason,
+            )
         if change is not None:
             batch.touched.add(name)
         if change is not None and watch.camera.mode == "observe":
@@ -401,12 +522,16 @@ class Alerts:
         evidence = watch.alert.evidence
         if missing is not None:
             evidence = replace(evidence, note=evidence.note or missing)
-        self._tell(batch, watch, replace(held, evidence=evidence))
+        self._tell(batch, watch, replace(held, evidence=evidence, incident_id=watch.alert.incident_id))
 
     # -- telling -----------------------------------------------------------------------------------
 
     def _tell(self, batch: _Batch, watch: _Watch, alert: Alert, captured_s: float | None = None) -> None:
         """Numbers the message and puts it into the batch, or keeps an ``ended`` back for its evidence."""
+        if watch.alert is not None and alert.kind is not AlertKind.RAISED:
+            alert = replace(alert, peak_score=max(alert.peak_score, watch.alert.peak_score))
+        if alert.kind is AlertKind.ENDED:
+            watch.latched, watch.calm_s = False, None
         if alert.kind is AlertKind.ENDED and watch.evidence is not None:
             if self._clock() < watch.evidence_until_s:
                 watch.held = alert
@@ -416,6 +541,7 @@ class Alerts:
         seq = 1 if alert.kind is AlertKind.RAISED else (watch.alert.seq if watch.alert else 0) + 1
         alert = replace(alert, seq=seq)
         watch.alert = None if alert.kind is AlertKind.ENDED else alert
+        watch.owes_evidence = False
         batch.touched.add(alert.camera)
         self._put(batch, alert, watch.evidence is not None, captured_s)
 
@@ -429,16 +555,55 @@ class Alerts:
                 # The site of the alert: one that a former life left open may have had another.
                 topic=Topics(self._topics.prefix, alert.site).camera(alert.camera, "alert"),
                 payload=payload,
-                created=alert.decided_wall_s,
+                created=self._wall(),  # not the decision: an ``ended`` that was kept back is not late for that
                 captured_s=captured_s,
             )
         )
         batch.opened[alert.camera] = None if alert.kind is AlertKind.ENDED else payload
+        if self._incidents is not None:
+            if alert.kind is AlertKind.ENDED:
+                self._incidents.ended(alert.alert_id, alert.peak_score)
+            else:
+                self._incidents.peaked(alert.alert_id, alert.peak_score)
         if alert.kind is not AlertKind.UPDATED:
             batch.said.append(
                 f"camera '{alert.camera}': alarm {alert.kind.value} ({alert.reason}; "
                 f"score {alert.score:.2f}, threshold {alert.threshold:.2f}), alert {alert.alert_id}"
             )
+
+    def _tell_incidents(self, batch: _Batch) -> None:
+        """What the batch, and time, made of the incidents: behind the alerts of their members."""
+        if self._incidents is None:
+            return
+        due = self._incidents.due(
+            self._clock(), self._wall(), updates=lambda: not self._flood.has_backlog(), reason=batch.closes
+        )
+        for incident in due:
+            self._put_incident(batch, incident)
+        for incident in self._incidents.stale():
+            batch.opened[incident_key(incident.incident_id)] = self._incident_json(incident)
+
+    def _incident_json(self, incident: Incident) -> str:
+        still = 0 if self._incidents is None else len(self._incidents)
+        return json.dumps(incident_payload(incident, still), ensure_ascii=False)
+
+    def _put_incident(self, batch: _Batch, incident: Incident) -> None:
+        payload = self._incident_json(incident)
+        batch.letters.append(
+            Letter(
+                alert_id=incident.incident_id,
+                seq=incident.seq,
+                kind="incident",
+                topic=Topics(self._topics.prefix, incident.site).incident,
+                payload=payload,
+                created=self._wall(),
+            )
+        )
+        batch.opened[incident_key(incident.incident_id)] = None if incident.kind == "closed" else payload
+        if incident.kind != "updated":
+            cameras = ", ".join(f"'{member.camera}'" for member in incident.members[:10])
+            more = f" and {len(incident.members) - 10} more" if len(incident.members) > 10 else ""
+            batch.said.append(f"incident {incident.incident_id} {incident.kind} ({incident.reason}): {cameras}{more}")
 
     @contextmanager
     def _together(self) -> Iterator[_Batch]:
@@ -446,7 +611,8 @@ class Alerts:
         batch = _Batch()
         with self._lock:
             yield batch
-            if batch.letters:
+            self._tell_incidents(batch)
+            if batch.letters or batch.opened:
                 self._outbox.commit(batch.letters, batch.opened)
             states = [self._state(name, self._watches[name]) for name in sorted(batch.touched)]
             for sentence in batch.said:
@@ -456,7 +622,7 @@ class Alerts:
                 self._on_state(state)
             if batch.letters:
                 self._on_due()
-                self._on_told([letter.payload for letter in batch.letters])
+                self._on_told([letter.payload for letter in batch.letters if letter.kind != "incident"])
         for wanted in batch.wanted:
             if self._request_evidence is not None:
                 self._request_evidence(wanted)

@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from importlib import resources
 from typing import Any, Literal
 
+from monitor.alerting.incident import Incident, Member
 from monitor.flow import Alert, AlertKind, CameraStatus, Evidence
 
 SCHEMA_VERSION = 1
-SCHEMAS = ("alert", "alarm", "status", "picture", "score", "availability", "verdict", "canary")
+SCHEMAS = ("alert", "incident", "alarm", "status", "picture", "score", "availability", "verdict", "canary")
 
 Payload = dict[str, Any]
 
@@ -57,6 +58,10 @@ class Topics:
     @property
     def canary(self) -> str:
         return f"{self.base}/canary"
+
+    @property
+    def incident(self) -> str:
+        return f"{self.base}/incident"
 
     def camera(self, name: str, what: Literal["status", "picture", "alarm", "score", "alert", "verdict"]) -> str:
         return f"{self.base}/cameras/{level(name)}/{what}"
@@ -136,6 +141,7 @@ def alert_payload(alert: Alert, evidence_pending: bool) -> Payload:
         "decided_at": iso(alert.decided_wall_s),
         "evidence": evidence_payload(alert.evidence, evidence_pending),
         "labels": dict(alert.labels),
+        "incident_id": alert.incident_id,
     }
 
 
@@ -167,6 +173,57 @@ def alert_of(payload: Mapping[str, Any]) -> Alert:
             note=payload["evidence"]["note"],
         ),
         labels=tuple(payload["labels"].items()),
+        incident_id=payload.get("incident_id"),  # a version that knew no incidents left it out
+    )
+
+
+def incident_payload(incident: Incident, open_incidents: int) -> Payload:
+    """All of an incident's message but what is added when it is handed to the broker."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "incident_id": incident.incident_id,
+        "seq": incident.seq,
+        "kind": incident.kind,
+        "site": incident.site,
+        "reason": incident.reason,
+        "onset_at": iso(incident.onset_wall_s),
+        "opened_at": iso(incident.opened_wall_s),
+        "decided_at": iso(incident.decided_wall_s),
+        "open_incidents": open_incidents,
+        "raised": incident.raised,
+        "members": [
+            {
+                "camera": member.camera,
+                "alert_id": member.alert_id,
+                "onset_at": iso(member.onset_wall_s),
+                "peak_score": rounded(member.peak_score),
+                "state": "ended" if member.ended else "raised",
+            }
+            for member in incident.members
+        ],
+    }
+
+
+def incident_of(payload: Mapping[str, Any]) -> Incident:
+    """The inverse of ``incident_payload``: what a former life had open."""
+    return Incident(
+        incident_id=payload["incident_id"],
+        seq=payload["seq"],
+        kind=payload["kind"],
+        site=payload["site"],
+        reason=payload["reason"],
+        opened_wall_s=seconds(payload["opened_at"]),
+        decided_wall_s=seconds(payload["decided_at"]),
+        members=tuple(
+            Member(
+                camera=member["camera"],
+                alert_id=member["alert_id"],
+                onset_wall_s=seconds(member["onset_at"]),
+                peak_score=member["peak_score"],
+                ended=member["state"] == "ended",
+            )
+            for member in payload["members"]
+        ),
     )
 
 

@@ -23,14 +23,7 @@ def discovery(topics: Topics, camera: str, version: str, prefix: str = "homeassi
             "sw_version": version,
         },
         "origin": {"name": "vad-monitor", "sw_version": version},
-        "availability": [
-            {
-                "topic": topics.availability,
-                "value_template": "{{ value_json.state }}",
-                "payload_available": "online",
-                "payload_not_available": "offline",
-            }
-        ],
+        "availability": _availability(topics),
         "components": {
             "alarm": {
                 "platform": "binary_sensor",
@@ -69,6 +62,48 @@ def discovery(topics: Topics, camera: str, version: str, prefix: str = "homeassi
         "qos": 1,
     }
     return f"{prefix}/device/{device}/config", payload
+
+
+def site_discovery(topics: Topics, version: str, prefix: str = "homeassistant") -> tuple[str, Payload]:
+    """Of the site as a whole: whether an incident of many cameras is open."""
+    device = _device_id(topics.site, "")
+    payload: Payload = {
+        "device": {
+            "identifiers": [device],
+            "name": topics.site,
+            "manufacturer": "vad-monitor",
+            "model": "watched site",
+            "sw_version": version,
+        },
+        "origin": {"name": "vad-monitor", "sw_version": version},
+        "availability": _availability(topics),
+        "components": {
+            "incident": {
+                "platform": "binary_sensor",
+                "unique_id": f"{device}_incident",
+                "name": "Incident of many cameras",
+                "device_class": "safety",
+                "state_topic": topics.incident,
+                "value_template": "{{ 'on' if value_json.open_incidents > 0 else 'off' }}",
+                "payload_on": "on",
+                "payload_off": "off",
+                "json_attributes_topic": topics.incident,
+            },
+        },
+        "qos": 1,
+    }
+    return f"{prefix}/device/{device}/config", payload
+
+
+def _availability(topics: Topics) -> list[Payload]:
+    return [
+        {
+            "topic": topics.availability,
+            "value_template": "{{ value_json.state }}",
+            "payload_available": "online",
+            "payload_not_available": "offline",
+        }
+    ]
 
 
 def _device_id(site: str, camera: str) -> str:

@@ -30,7 +30,8 @@ from monitor.alerting.contract import (
     rounded,
     status_payload,
 )
-from monitor.alerting.homeassistant import discovery
+from monitor.alerting.flood import LATE_AFTER_S
+from monitor.alerting.homeassistant import discovery, site_discovery
 from monitor.alerting.outbox import Outbox
 from monitor.config import Mqtt
 from monitor.flow import BagScore, CameraStatus
@@ -92,6 +93,8 @@ class Publisher:
         """Why it is not connected, in a sentence without secrets; None while it is."""
         self.published = 0
         """Alerts acknowledged in this life."""
+        self.late = 0
+        """Those of them that were late."""
 
     @property
     def name(self) -> str:
@@ -180,7 +183,11 @@ class Publisher:
 
     def _configure(self, cameras: frozenset[str]) -> None:
         self._cameras = cameras
-        ours = {self._topics.availability, self._topics.canary}
+        ours = {self._topics.availability, self._topics.canary, self._topics.incident}
+        if self._settings.home_assistant:
+            topic, payload = site_discovery(self._topics, self._version)
+            ours.add(topic)
+            self._keep(topic, payload)
         for name in cameras:
             ours |= {self._topics.camera(name, what) for what in ("status", "picture", "alarm")}
             if self._settings.home_assistant:
@@ -297,6 +304,7 @@ class Publisher:
     async def _online(self, client: aiomqtt.Client, connected_s: float) -> None:
         await asyncio.to_thread(self._outbox.remember_retained, [self._topics.availability])
         payload = availability_payload(self._topics.site, "online", None, connected_s, self._version)
+        payload["waiting_alerts"] = len(self._outbox)
         await client.publish(self._topics.availability, self._dated(payload), qos=1, retain=True)
 
     async def _good_bye(self, client: aiomqtt.Client, connected_s: float) -> None:
@@ -323,7 +331,14 @@ class Publisher:
             if letter is None:
                 await self._due.wait()
                 continue
-            await client.publish(letter.topic, self._dated(json.loads(letter.payload)), qos=1)
+            payload, retain = json.loads(letter.payload), letter.kind == "incident"
+            if letter.kind != "verdict":
+                payload["delayed_s"] = round(max(0.0, self._wall() - letter.created), 1)
+                payload["late"] = payload["delayed_s"] > LATE_AFTER_S
+            if retain:
+                await asyncio.to_thread(self._outbox.remember_retained, [letter.topic])
+            await client.publish(letter.topic, self._dated(payload), qos=1, retain=retain)
+            self.late += bool(payload.get("late"))
             if letter.captured_s is not None:
                 self._on_latency(self._clock() - letter.captured_s)
             await asyncio.to_thread(self._outbox.acknowledged, letter)

@@ -47,6 +47,15 @@ CREATE TABLE retained (topic TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
 
+_INCIDENT = "incident/"
+"""Open incidents lie among the open alarms, so that one transaction has both; no camera's name has a slash."""
+
+
+def incident_key(incident_id: str) -> str:
+    """Under what name ``commit`` keeps an open incident."""
+    return _INCIDENT + incident_id
+
+
 class OutboxError(Exception):
     """The outbox belongs to another monitor that is running; a sentence a person can act on."""
 
@@ -164,6 +173,12 @@ class Outbox:
             self._memory.extend(letters)
             self._trim_memory()
 
+    def backlog_s(self) -> float:
+        """How long ago the oldest letter was decided that the broker has not acknowledged; 0 without one."""
+        with self._lock:
+            oldest = self.first() if len(self) else None
+            return 0.0 if oldest is None else max(0.0, self._wall() - oldest.created)
+
     def first(self) -> Letter | None:
         """The oldest letter that the broker has not acknowledged."""
         with self._lock:
@@ -199,7 +214,13 @@ class Outbox:
     def open_alarms(self) -> dict[str, str]:
         """camera → the last alert of its open alarm, as JSON."""
         with self._lock:
-            return dict(self._open)
+            return {key: text for key, text in self._open.items() if not key.startswith(_INCIDENT)}
+
+    def open_incidents(self) -> dict[str, str]:
+        """incident_id → the open incident, as JSON."""
+        with self._lock:
+            ours = {key: text for key, text in self._open.items() if key.startswith(_INCIDENT)}
+        return {key.removeprefix(_INCIDENT): text for key, text in ours.items()}
 
     def retained(self) -> set[str]:
         """Topics that may hold a retained message of this or a former life."""

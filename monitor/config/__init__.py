@@ -13,6 +13,7 @@ views.py     redacted, json_schema, diff
 from monitor.config.address import StreamUrl, redact_addresses
 from monitor.config.loading import load
 from monitor.config.plant import (
+    AlertSettings,
     Camera,
     ConsoleSettings,
     ConsoleUser,
@@ -24,6 +25,7 @@ from monitor.config.plant import (
     Point,
     Polygon,
     Scoring,
+    Storm,
     Thresholds,
     is_loopback,
 )
@@ -35,6 +37,7 @@ from monitor.config.views import Changes, diff, json_schema, redacted
 
 __all__ = [
     "WHOLE",
+    "AlertSettings",
     "Camera",
     "Changes",
     "ConfigError",
@@ -53,6 +56,7 @@ __all__ = [
     "Scoring",
     "Settings",
     "Shard",
+    "Storm",
     "StreamUrl",
     "Thresholds",
     "Window",

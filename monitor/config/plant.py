@@ -427,6 +427,31 @@ class Ingest(Settings):
     """Where files that stand for cameras (`file:`) may lie; null: the folder of plant.yaml and what is below it."""
 
 
+class Storm(Settings):
+    """When many alarms at once are one incident."""
+
+    cameras: Annotated[int, Field(ge=2, le=10_000)] = 5
+    """So many alarms, raised within within_s and all still raised, open an incident."""
+    within_s: Annotated[float, Field(gt=0, le=3600)] = 10.0
+    """See cameras."""
+    lull_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+    """An alarm that is raised so long after the last one that joined does not join any more."""
+    update_every_s: Annotated[float, Field(gt=0, le=86_400)] = 5.0
+    """While the incident is open, a message about its members at most this often."""
+
+
+class AlertSettings(Settings):
+    """What keeps subscribers from being buried; what is raised is always told, and so is its end."""
+
+    storm: Annotated[Storm | None, BeforeValidator(_off)] = Field(default_factory=Storm)
+    """Many alarms at once become one incident; ``off``: they do not."""
+    most_per_hour: Annotated[Annotated[int, Field(ge=1, le=3600)] | None, BeforeValidator(_off)] = 30
+    """Alarms of one camera within an hour; one more is told as one lasting alert, until the camera is calm. ``off``:
+    no limit."""
+    updates_per_s: Annotated[float, Field(gt=0, le=10_000)] = 20.0
+    """`updated` messages of all cameras together, at most."""
+
+
 class Plant(Settings):
     """The whole of plant.yaml, defaults filled in, secrets resolved."""
 
@@ -442,6 +467,8 @@ class Plant(Settings):
     """The operators' page."""
     scoring: Scoring = Field(default_factory=Scoring)
     evidence: EvidenceSettings = Field(default_factory=EvidenceSettings)
+    alerts: AlertSettings = Field(default_factory=AlertSettings)
+    """What keeps subscribers from being buried."""
     ingest: Ingest = Field(default_factory=Ingest)
     canary: CanarySettings = Field(default_factory=CanarySettings)
     """The watch on itself."""

@@ -66,6 +66,11 @@ class ProcessFigures:
     mqtt_connected: bool | None = None
     outbox_messages: int | None = None
     outbox_durable: bool | None = None
+    incidents: int | None = None
+    incidents_open: int | None = None
+    alerts_late: int | None = None
+    held_back: Mapping[str, int] = field(default_factory=dict)
+    """By cause."""
     readers: int | None = None
     reader_restarts: int | None = None
     disk_free_bytes: Mapping[str, int] | None = None
@@ -164,6 +169,10 @@ SERIES: tuple[Series, ...] = (
     _process("mqtt_connected", "gauge", "0 or 1", "1 while the MQTT broker is connected.", figure="mqtt_connected"),
     _process("outbox_messages", "gauge", "messages", "Alerts that the broker has not acknowledged yet.", figure="outbox_messages"),
     _process("outbox_durable", "gauge", "0 or 1", "1 while alerts are committed to disk; 0: they would be lost with the process.", figure="outbox_durable"),
+    _process("incidents_total", "counter", "incidents", "Incidents of many cameras at once.", figure="incidents"),
+    _process("incidents_open", "gauge", "incidents", "Incidents with a member whose alarm is raised.", figure="incidents_open"),
+    _process("alerts_late_total", "counter", "messages", "Alert messages that the broker took more than 30 s after their decision.", figure="alerts_late"),
+    _process("updates_held_back_total", "counter", "messages", "Updates not sent because of an incident, a backlog, the rate; alarms of a camera with too many of them (flapping).", figure="held_back", labels=("cause",)),
     _process("evidence_written_total", "counter", "alerts", "Alerts whose evidence was written whole."),
     _process("evidence_failed_total", "counter", "alerts", "Alerts whose evidence is missing or incomplete."),
     # What people said of alerts.

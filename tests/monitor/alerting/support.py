@@ -9,7 +9,7 @@ import numpy as np
 from monitor.alerting.alerts import AlarmCamera, Alerts, EvidenceWanted
 from monitor.alerting.contract import AlarmState, Topics
 from monitor.alerting.outbox import Letter, Outbox
-from monitor.config import Thresholds
+from monitor.config import AlertSettings, Thresholds
 from monitor.flow import BagScore, SegmentTimes
 
 NOON = 1_772_366_400.0
@@ -84,7 +84,14 @@ def bag(
 class Plant:
     """Alerts on an outbox, with everything it says kept for looking at."""
 
-    def __init__(self, outbox: Outbox, *, evidence: bool = False, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        *,
+        evidence: bool = False,
+        clock: Clock | None = None,
+        settings: AlertSettings | None = None,
+    ) -> None:
         self.clock = clock or Clock()
         self.outbox = outbox
         self.wanted: list[EvidenceWanted] = []
@@ -100,6 +107,7 @@ class Plant:
             on_due=self._due,
             on_state=self.shown.append,
             new_id=self._id,
+            settings=settings,
         )
 
     def _due(self) -> None:

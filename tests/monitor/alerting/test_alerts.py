@@ -66,6 +66,7 @@ def test_an_incident_is_raised_updated_and_ended() -> None:
         "decided_at": "2026-03-01T12:00:02.000Z",
         "evidence": {"state": "none", "clip": None, "snapshot": None, "note": None},
         "labels": {},
+        "incident_id": None,
     }
     assert (updated["peak_score"], updated["captured_at"]) == (0.9, "2026-03-01T12:00:08.000Z")
     assert (ended["score"], ended["peak_score"]) == (0.2, 0.9)

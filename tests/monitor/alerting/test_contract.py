@@ -16,13 +16,16 @@ from monitor.alerting.contract import (
     alert_of,
     alert_payload,
     availability_payload,
+    incident_of,
+    incident_payload,
     iso,
     picture_payload,
     schema,
     seconds,
     status_payload,
 )
-from monitor.alerting.homeassistant import discovery
+from monitor.alerting.homeassistant import discovery, site_discovery
+from monitor.alerting.incident import Incident, Member
 from monitor.flow import PICTURE_FAULTS, Alert, AlertKind, CameraStatus, Evidence
 from monitor.observe.picture import picture_state
 
@@ -80,8 +83,23 @@ def test_the_schemas_are_schemas(name: str) -> None:
 
 
 PUBLISHED = {"published_at": iso(NOON)}
+TOLD = PUBLISHED | {"delayed_s": 0.0, "late": False}
+INCIDENT = Incident(
+    incident_id="i1",
+    seq=2,
+    kind="updated",
+    site="plant-7",
+    opened_wall_s=NOON,
+    decided_wall_s=NOON + 1,
+    reason="members changed",
+    members=(
+        Member(camera="gate", alert_id="a1", onset_wall_s=NOON - 1, peak_score=0.9),
+        Member(camera="yard", alert_id="a2", onset_wall_s=NOON - 2, peak_score=0.8, ended=True),
+    ),
+)
 EXAMPLES = {
-    "alert": [alert_payload(ALERT, False) | PUBLISHED, alert_payload(ALERT, True) | PUBLISHED],
+    "alert": [alert_payload(ALERT, False) | TOLD, alert_payload(ALERT, True) | TOLD],
+    "incident": [incident_payload(INCIDENT, 1) | TOLD],
     "alarm": [
         alarm_payload("plant-7", AlarmState(camera="gate")) | PUBLISHED,
         alarm_payload(
@@ -105,7 +123,7 @@ EXAMPLES = {
         for link, faults in [("lost", ()), ("up", ()), *(("up", (kind,)) for kind in PICTURE_FAULTS)]
     ],
     "availability": [
-        availability_payload("plant-7", "online", None, NOON, "1.0") | PUBLISHED,
+        availability_payload("plant-7", "online", None, NOON, "1.0") | PUBLISHED | {"waiting_alerts": 3},
         availability_payload("plant-7", "offline", "connection lost", NOON, "1.0"),
     ],
 }
@@ -121,7 +139,7 @@ def test_payloads_obey_their_schema_and_have_no_key_it_does_not_know(name: str) 
 
 def test_a_link_that_leaves_the_folder_is_against_the_schema() -> None:
     for link in ("/etc/passwd", "a/../../b.mp4"):
-        bad = alert_payload(ALERT, False) | PUBLISHED
+        bad = alert_payload(ALERT, False) | TOLD
         bad["evidence"] = {**bad["evidence"], "clip": {"link": link, "sha256": None}}
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(bad, schema("alert"))
@@ -140,6 +158,18 @@ def test_home_assistant_finds_a_device_a_camera() -> None:
     assert payload["availability"][0]["topic"] == "vad/plant 7/availability"
     assert payload["origin"]["name"] == "vad-monitor"
     assert topic != discovery(Topics("vad", "plant 7"), "Tor_Süd", "1.0")[0]
+
+
+def test_an_incident_survives_its_payload() -> None:
+    payload = json.loads(json.dumps(incident_payload(INCIDENT, 1)))
+    assert (payload["raised"], payload["onset_at"]) == (1, "2026-03-01T11:59:58.000Z")
+    assert incident_of(payload) == INCIDENT
+
+
+def test_home_assistant_finds_the_sites_incident() -> None:
+    topic, payload = site_discovery(Topics("vad", "plant 7"), "1.0")
+    assert re.fullmatch(r"homeassistant/device/vad_plant_7__[0-9a-f]{6}/config", topic)
+    assert payload["components"]["incident"]["state_topic"] == "vad/plant 7/incident"
 
 
 def test_the_schemas_travel_with_the_package() -> None:

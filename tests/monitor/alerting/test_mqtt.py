@@ -128,7 +128,7 @@ def test_an_incident_reaches_a_subscriber_as_the_contract_says(broker: Mosquitto
         assert (states[-1], set(states) <= {"calm", "raised"}) == ("calm", True)
         assert listening.payloads("/score")[0]["highest"] == 0.9
         assert [x["state"] for x in listening.payloads("/availability")] == ["online", "offline"]
-        assert len(listening.payloads("/config")) == 1
+        assert [x["device"]["name"] for x in listening.payloads("/config")] == ["plant-7", "plant-7 gate"]
         for what in ("alert", "alarm", "status", "score", "availability"):
             for payload in listening.payloads(f"/{what}"):
                 jsonschema.validate(payload, schema(what))
