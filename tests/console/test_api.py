@@ -105,6 +105,7 @@ def test_the_api_tells_cameras_alerts_scores_and_the_shift(web: httpx.Client, ev
     assert [row["alerts"] for row in shift["cameras"]] == [1, 1]
     assert web.get(f"{API}/cameras/camera-1").json()["settings"]["labels"] == {"hall": "1"}
     assert web.get(f"{API}/cameras/nobody").status_code == 404
+    assert web.get(f"{API}/canary").json()["state"] == "off"
     assert web.get(f"{API}/cameras/camera-1/picture").content == JPEG
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -184,3 +185,41 @@ def test_reading_cannot_write(tmp_path: Path) -> None:
         flush(kept)
         with history.connect(kept.path) as base, pytest.raises(sqlite3.OperationalError, match="readonly"):
             base.execute("DELETE FROM scores")
+
+
+def test_many_readers_hold_up_neither_the_writer_nor_whoever_puts(tmp_path: Path) -> None:
+    """A reader holds up a commit, and a commit a reader: for milliseconds, and nobody gives up."""
+    path, readers = tmp_path / "history.sqlite", 6
+    with History(path) as kept:
+        kept.put(score(f"camera-{n % 50}", NOON - n / 50, 0.4) for n in range(50_000))
+        kept.put(
+            AlertRow(payload=alert(f"a{n}", decided_wall_s=NOON - n, captured_wall_s=NOON - n)) for n in range(500)
+        )
+        flush(kept)
+        until_s = time.monotonic() + 6
+
+        def read(number: int) -> int:
+            asked = 0
+            while time.monotonic() < until_s:
+                reading.scores(path, f"camera-{number}", NOON - 7000, NOON + 1000)
+                reading.shift(path, NOON - 7000, NOON + 1000)
+                asked += 1
+            return asked
+
+        commits_s: list[float] = []
+        puts_s: list[float] = []
+        with ThreadPoolExecutor(readers) as pool:
+            asked = [pool.submit(read, number) for number in range(readers)]
+            while time.monotonic() < until_s:
+                began_s = time.perf_counter()
+                kept.put(score(f"camera-{n}", NOON + len(puts_s), 0.4) for n in range(200))
+                puts_s.append(time.perf_counter() - began_s)
+                flush(kept)
+                commits_s.append(time.perf_counter() - began_s)
+                time.sleep(0.1)
+            total = sum(one.result() for one in asked)
+        print(f"{total} readings by {readers}, {len(commits_s)} commits, the longest {max(commits_s) * 1000:.0f} ms")
+        assert kept.fault is None
+        assert kept.dropped == 0
+        assert total > readers
+        assert max(puts_s) < 0.5
