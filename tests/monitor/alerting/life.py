@@ -12,6 +12,7 @@ from pathlib import Path
 
 from monitor.alerting.alerts import Alerts
 from monitor.alerting.outbox import Outbox
+from monitor.config import AlertSettings
 
 from .support import bag, cameras
 from .test_mqtt import TOPICS, publisher
@@ -22,7 +23,15 @@ async def live(port: int, state: Path, count: int) -> None:
     with Outbox(state, wall=time.time) as outbox:
         it = publisher(outbox, port)
         it.configure(names)
-        alerts = Alerts(TOPICS, outbox, clock=time.monotonic, wall=time.time, on_due=it.due, on_state=it.alarm)
+        alerts = Alerts(
+            TOPICS,
+            outbox,
+            clock=time.monotonic,
+            wall=time.time,
+            on_due=it.due,
+            on_state=it.alarm,
+            settings=AlertSettings(),
+        )
         alerts.start(cameras(*names))
         asyncio.get_running_loop().create_task(it.run(), name="mqtt")
         for name in names[:count]:

@@ -59,6 +59,13 @@ def test_a_monitor_killed_in_the_middle_of_its_alarms_tells_all_it_committed_and
             message = (payload["seq"], payload["kind"])
             if message not in told.setdefault(payload["alert_id"], []):
                 told[payload["alert_id"]].append(message)
+        incidents = {x["seq"]: x for x in listening.payloads("/incident")}
+        ends = {x["alert_id"]: x["incident_id"] for x in listening.payloads("/alert") if x["kind"] == "ended"}
+    # All within ten seconds: one incident, whatever was told of it before the kill, which the next life closes.
+    assert list(incidents) == list(range(1, len(incidents) + 1))
+    closed = incidents[len(incidents)]
+    assert (incidents[1]["kind"], closed["kind"], closed["reason"]) == ("opened", "closed", "monitor restarted")
+    assert ends == dict.fromkeys((x["alert_id"] for x in closed["members"]), closed["incident_id"])
     assert set(committed) <= set(told)
     # One more may have been committed, and not said so any more.
     assert len(told) <= len(committed) + 1

@@ -503,3 +503,27 @@ def test_two_clients_with_one_id_find_out(broker: Mosquitto, outbox: Outbox) -> 
 def test_the_default_client_id_is_completed_by_the_site(outbox: Outbox) -> None:
     assert publisher(outbox, 1).client_id == "vad-monitor-plant-7"
     assert publisher(outbox, 1, client_id="mine").client_id == "mine"
+
+
+def test_what_waited_for_the_broker_is_marked_late_and_announced(broker: Mosquitto, outbox: Outbox) -> None:
+    def letter(number: int, ago_s: float) -> Letter:
+        payload = json.dumps({"schema_version": 1, "alert_id": f"a{number}"})
+        topic = TOPICS.camera("gate", "alert")
+        created = time.time() - ago_s
+        return Letter(alert_id=f"a{number}", seq=1, kind="raised", topic=topic, payload=payload, created=created)
+
+    outbox.commit([letter(1, 7200.0), letter(2, 45.0), letter(3, 1.0)], {})
+
+    async def scenario() -> int:
+        it = publisher(outbox, broker.port)
+        async with running(it):
+            assert await it.drain(5)
+        return it.late
+
+    with subscriber(broker.port) as listening:
+        assert asyncio.run(scenario()) == 2
+        until(lambda: len(listening.payloads("/alert")) == 3)
+        told = listening.payloads("/alert")
+        assert [(x["alert_id"], x["late"]) for x in told] == [("a1", True), ("a2", True), ("a3", False)]
+        assert 7200 <= told[0]["delayed_s"] < 7220 and 45 <= told[1]["delayed_s"] < 65
+        assert listening.payloads("/availability")[0]["waiting_alerts"] == 3
