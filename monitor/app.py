@@ -174,6 +174,7 @@ class Monitor:
             await asyncio.to_thread(self._console.open, history, dry=self._dry_run)
         await asyncio.to_thread(self._audit.write, "start", version=__version__, cameras=len(plant.cameras))
         self._build_pipeline(stack)
+        await asyncio.to_thread(self._audit.write, "start", version=__version__, cameras=len(plant.cameras))
         self._canary = self._open_canary()
         if self._canary is not None:
             self._tasks.append(tasks.create_task(self._canary.run(), name="canary"))
