@@ -172,9 +172,7 @@ class Monitor:
             self._console.bags.artefact = f"{card.name} {card.weights_sha256 or card.backbone_fingerprint}"
             history = stack.enter_context(contextlib.ExitStack())
             await asyncio.to_thread(self._console.open, history, dry=self._dry_run)
-        await asyncio.to_thread(self._audit.write, "start", version=__version__, cameras=len(plant.cameras))
         self._build_pipeline(stack)
-        await asyncio.to_thread(self._audit.write, "start", version=__version__, cameras=len(plant.cameras))
         self._canary = self._open_canary()
         if self._canary is not None:
             self._tasks.append(tasks.create_task(self._canary.run(), name="canary"))
