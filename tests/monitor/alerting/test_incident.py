@@ -114,6 +114,20 @@ def test_in_an_incident_evidence_is_told_and_periodic_updates_are_counted(tmp_pa
         assert it.alerts.held_back["incident"] > 3
 
 
+def test_an_end_that_waits_for_its_evidence_carries_the_incident_that_opened_meanwhile() -> None:
+    with Outbox(None, wall=Clock().wall) as outbox:
+        it = plant(outbox, evidence=True)
+        it.score(0.9, 0, "a")
+        it.alerts.end("a", "tried")
+        for name in "bc":
+            it.score(0.9, 1, name)
+        it.alerts.evidence_done(it.wanted[0].token, Evidence(clip="x.mp4", clip_sha256="a" * 64))
+        letters = it.letters()
+        (end,) = [one for one in told(letters, "/alert") if one["kind"] == "ended"]
+        (opened,) = told(letters, "/incident")
+        assert end["incident_id"] == opened["incident_id"]
+
+
 def test_evidence_that_comes_all_at_once_is_told_at_the_rate_and_lost_never(tmp_path: Path) -> None:
     with Outbox(None, wall=Clock().wall) as outbox:
         it = plant(outbox, AlertSettings(storm=None, updates_per_s=2.0), evidence=True)
