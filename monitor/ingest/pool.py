@@ -271,6 +271,11 @@ class ReaderPool:
         if camera.group is not None:
             return camera.group
         sizes = Counter(other.group for other in self._cameras.values() if other.group is not None)
+        if not self._live:
+            # The process of a file that was read to its end takes the next one: a thousand files are no thousand
+            # processes.
+            free = (process.group for process in self._processes.values() if not (process.over or process.idle))
+            sizes.update(dict.fromkeys(free, 0))
         alone = {other.group for other in self._cameras.values() if other.alone}
         for group, size in sorted(sizes.items()):
             if size < self._per_process and group not in alone:

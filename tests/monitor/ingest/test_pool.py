@@ -57,6 +57,22 @@ def test_files_are_read_whole_and_each_is_closed_by_a_mark(watch: Callable[..., 
         assert {h.link for h in w.pool.health().values()} == {"ended"}
 
 
+def test_many_files_are_read_by_few_processes(watch: Callable[..., Any], tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.mkv", frames=20)
+    cameras = [camera(f"file-{number}", str(clip)) for number in range(8)]
+    most = len(os.sched_getaffinity(0))
+    with watch(cameras, live=False) as w:
+        used: set[int] = set()
+
+        def all_are_read() -> bool:
+            used.update(w.pool.pids)
+            return sum(segment.last for segment in w.segments) == len(cameras)
+
+        w.until(all_are_read, 30)
+        assert all(len(w.valid(one.name)) == 1 for one in cameras)
+    assert len(used) <= min(most, len(cameras))
+
+
 def test_two_readings_of_a_file_are_identical_and_equal_to_segments_of_file(
     watch: Callable[..., Any], tmp_path: Path
 ) -> None:
