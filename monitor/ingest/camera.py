@@ -254,6 +254,8 @@ def open_stream(settings: ReaderSettings) -> Stream:
             format="video4linux2" if source.scheme == "device" else None,
             options=libav_options(source, settings),
             timeout=(settings.connect_timeout_s, settings.stall_timeout_s),
+            # A title in another encoding (cameras name their sessions so) is no reason to see nothing.
+            metadata_errors="replace",
         )
     except (av.error.FFmpegError, OSError, RuntimeError, ValueError) as error:
         if time.monotonic() - asked_s >= NEARLY * settings.connect_timeout_s:

@@ -129,6 +129,21 @@ def test_a_truncated_file_gives_what_is_there(tmp_path: Path) -> None:
     assert seen.count(None) >= 1
 
 
+def test_a_title_in_another_encoding_is_no_reason_to_see_nothing(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "plain.mkv", frames=32)
+    titled = tmp_path / "titled.mkv"
+    with av.open(str(clip)) as source, av.open(str(titled), "w") as out:
+        out.metadata["title"] = "Gate XXXXX"
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                out.mux(packet)
+    assert titled.read_bytes().count(b"Gate XXXXX") == 1
+    titled.write_bytes(titled.read_bytes().replace(b"Gate XXXXX", "Gate ÄÖÜäö".encode("latin-1")))
+    assert [segment.invalid for segment in segments_of_file(titled, SMALL, 15.0)] == [None, None]
+
+
 def test_broken_bytes_make_invalid_segments_and_the_rest_is_scored(watch: Callable[..., Any], tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "a.ts", frames=96, gop=16, fps=16, size_px=(320, 240))
     data = bytearray(clip.read_bytes())
