@@ -6,15 +6,19 @@ READY := $(VENV)/.ready
 SECONDS ?= 0
 SEED ?= 1
 MINUTES ?= 10
-CAMERAS ?= 8
+CAMERAS ?= 16
+FILES ?= 10000
 
-.PHONY: help demo test quick lint format soak clean
+.PHONY: help demo test quick lint format faults fuzz soak paced clean
 
 help:
 	@echo "make demo    watch a staged plant: cameras, scores, alerts (Ctrl-C ends it; SECONDS=90 ends it by itself)"
 	@echo "make test    lint, types, import contracts and every test that this machine can run"
 	@echo "make quick   the same without the tests that take long"
-	@echo "make soak    eight paced RTSP cameras for MINUTES=10: losses, memory, latency, into .bench/soak.json"
+	@echo "make faults  every fault, done to a real plant, and the table of what came of it, into .bench/faults.json"
+	@echo "make fuzz    FILES=10000 damaged recordings through the reader processes, into .bench/fuzz.json"
+	@echo "make soak    CAMERAS=16 for MINUTES=10 while faults of a SEED happen: into .bench/soak.json and .png"
+	@echo "make paced   the same cameras in peace: losses, memory, latency, into .bench/paced.json"
 	@echo "make format  format the code"
 
 $(READY): pyproject.toml constraints.txt
@@ -39,8 +43,17 @@ test: lint
 quick: lint
 	$(BIN)/python -m pytest -m "not slow and not soak" -n 2 --dist loadgroup
 
+faults: $(READY)
+	$(BIN)/python -m tests.faults
+
+fuzz: $(READY)
+	$(BIN)/python -m tests.fuzz.media --files $(FILES) --seed $(SEED)
+
 soak: $(READY)
-	$(BIN)/python -m tests.bench.soak --cameras $(CAMERAS) --minutes $(MINUTES)
+	$(BIN)/python -m tests.soak --cameras $(CAMERAS) --minutes $(MINUTES) --seed $(SEED)
+
+paced: $(READY)
+	$(BIN)/python -m tests.bench.paced --cameras $(CAMERAS) --minutes $(MINUTES)
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -1,4 +1,4 @@
-"""How many paced RTSP cameras this machine watches, and how late: ``python -m tests.bench.soak --minutes 10``.
+"""How many paced RTSP cameras this machine watches, and how late: ``python -m tests.bench.paced --minutes 10``.
 
 Each camera is a generated recording (640x360, 15 fps, H.264), served over RTSP in a loop by a process of its own.
 Every score is made an alarm (thresholds 0), so that each camera sends an alert message a second all the way to the
@@ -29,6 +29,7 @@ from monitor.stage.rtsp import RtspServer
 from monitor.stage.scenes import Scene, write_clip
 from tests.e2e.running import RunningMonitor, running
 from tests.monitor.alerting.servers import mosquitto, subscriber
+from tests.soak.sample import family
 
 CLIP_S = 20.0
 SAMPLE_EVERY_S = 10.0
@@ -72,12 +73,6 @@ def cameras(folder: Path, count: int) -> Iterator[list[dict[str, Any]]]:
         process.join(10)
         if process.is_alive():
             process.kill()
-
-
-def family(pid: int) -> list[int]:
-    """A process and all that came from it."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(p for child in children for p in family(int(child)))]
 
 
 def memory_mb(pid: int) -> float:
@@ -131,7 +126,7 @@ def watch(monitor: RunningMonitor, minutes: float) -> list[dict[str, float]]:
     return samples
 
 
-def soak(count: int, minutes: float) -> dict[str, Any]:
+def paced(count: int, minutes: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="vad-soak-") as name:
         folder = Path(name)
         always = {"raise_at": 0.0, "clear_at": 0.0, "update_every_s": 1.0}
@@ -179,12 +174,12 @@ def _mean(samples: Sequence[dict[str, float]]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.soak", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.paced", description=__doc__)
     parser.add_argument("--cameras", type=int, default=8)
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--out", type=Path, default=Path(".bench/soak.json"))
+    parser.add_argument("--out", type=Path, default=Path(".bench/paced.json"))
     arguments = parser.parse_args()
-    result = soak(arguments.cameras, arguments.minutes)
+    result = paced(arguments.cameras, arguments.minutes)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(json.dumps({key: value for key, value in result.items() if key != "samples"}, indent=2))

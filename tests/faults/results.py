@@ -1,4 +1,4 @@
-"""What each fault did, in figures: ``.faults/results.json``; ``python -m tests.faults.results`` prints the table."""
+"""What each fault did, in figures: ``.bench/faults.json``; ``python -m tests.faults.results`` prints the table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.conftest import ROOT
 
-FILE = ROOT / ".faults" / "results.json"
+FILE = ROOT / ".bench" / "faults.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""One plant, one fault after the other: each is done for real, measured, and written to ``.faults/results.json``.
+"""One plant, one fault after the other: each is done for real, measured, and written to ``.bench/faults.json``.
 
 The tests run in the order of the file and share one monitor, as faults do in a plant; the last one settles the account
 of all alerts since the start.
