@@ -112,6 +112,17 @@ async def together(*jobs: Coroutine[Any, Any, None]) -> None:
                 task.exception()  # seen
 
 
+def losses(client: aiomqtt.Client) -> asyncio.Future[None]:
+    """Done when the connection that ``client`` is about to make is lost; to be asked for before it is made.
+
+    aiomqtt 2.5.1 forgets a loss that comes in the same breath as the CONNACK (a broker that takes the connection and
+    then speaks nonsense), and asyncio complains of errors that nobody looked at.
+    """
+    for outcome in (client._connected, client._disconnected):
+        outcome.add_done_callback(lambda done: None if done.cancelled() else done.exception())
+    return client._disconnected
+
+
 def cut(client: aiomqtt.Client) -> None:
     """Closes what is left of a connection.
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import aiomqtt
 
-from monitor.alerting.connection import cut, plain, sentence, tls_context, together
+from monitor.alerting.connection import cut, losses, plain, sentence, tls_context, together
 from monitor.alerting.contract import (
     SCHEMA_VERSION,
     AlarmState,
@@ -276,10 +276,13 @@ class Publisher:
 
     async def _connect(self, connected_s: float) -> aiomqtt.Client:
         client = self._client(connected_s)
+        lost = losses(client)
         # aiomqtt connects in a thread that nothing can interrupt: a cancellation waits for it, within bounds.
         opening = asyncio.ensure_future(client.__aenter__())
         try:
             await asyncio.shield(opening)
+            if lost.done():
+                raise aiomqtt.MqttError("it hung up as soon as it had answered")
         except BaseException:
             await asyncio.wait({opening}, timeout=_CONNECT_S)
             opening.cancel()
