@@ -174,6 +174,9 @@ class Stream:
                     self._look_for_loss(logs)
                     yield packet
                     asked_s = self._clock()
+            except IndexError:
+                # At the end PyAV stumbles over streams that appeared after opening (MPEG-TS).
+                return
             except (av.error.FFmpegError, OSError, RuntimeError, ValueError) as error:
                 self._check_waited(asked_s, NEARLY)
                 raise fault_of(error, self._shown, self._settings.stall_timeout_s, opening=False) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import threading
 from collections import deque
@@ -112,17 +113,24 @@ class Recorder:
         self._stream = stream
         self._begin_epoch(stream)
 
-    def _begin_epoch(self, stream: Stream) -> Epoch:
+    def _begin_epoch(self, stream: Stream) -> Epoch | None:
+        """None where no clip can hold this codec: then there is no evidence, and the camera is watched all the same."""
         container = av.open(io.BytesIO(), mode="w", format="matroska")
-        asked = [stream.video, *([stream.audio] if stream.audio is not None else [])]
-        self._epoch = Epoch(
-            templates={item.index: container.add_stream_from_template(item, opaque=True) for item in asked},
-            video_index=stream.video.index,
-            codec=stream.codec,
-            size_px=(stream.width_px, stream.height_px),
-            extradata=stream.video.codec_context.extradata or b"",
-            container=container,
-        )
+        templates = {}
+        for item in (stream.video, stream.audio):
+            if item is not None:
+                with contextlib.suppress(ValueError):
+                    templates[item.index] = container.add_stream_from_template(item, opaque=True)
+        self._epoch = None
+        if stream.video.index in templates:
+            self._epoch = Epoch(
+                templates=templates,
+                video_index=stream.video.index,
+                codec=stream.codec,
+                size_px=(stream.width_px, stream.height_px),
+                extradata=stream.video.codec_context.extradata or b"",
+                container=container,
+            )
         return self._epoch
 
     def add(self, packet: Packet[Any], captured_s: float) -> None:
@@ -133,6 +141,8 @@ class Recorder:
         key = packet.is_keyframe and packet.stream_index == epoch.video_index
         if key and epoch.size_px != (stream.width_px, stream.height_px):
             epoch = self._begin_epoch(stream)
+            if epoch is None:
+                return
         held = Held(
             data=bytes(packet),
             index=packet.stream_index,

@@ -261,3 +261,33 @@ def test_a_request_that_nobody_can_serve_is_answered(watch: Callable[..., Any], 
         os.kill(pid, 9)
         w.until(lambda: len(w.results) == 2)
         assert w.results[1].evidence.note == "no evidence: the reader process ended before it was written"
+
+
+def test_a_codec_that_no_clip_can_hold_costs_the_evidence_not_the_reader(
+    watch: Callable[..., Any], tmp_path: Path
+) -> None:
+    odd = tmp_path / "screen.flv"
+    with av.open(str(odd), "w") as out:
+        stream = out.add_stream("flashsv2", rate=15)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "bgr24"
+        for number in range(60):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), 3 * number, np.uint8), "bgr24")))
+        out.mux(stream.encode(None))
+    with watch([camera("odd", odd.as_uri())]) as w:
+        w.until(lambda: len(w.valid("odd")) >= 2, 20)
+        assert w.pool.restarts == 0
+        now_s = time.monotonic()
+        w.pool.save_evidence(
+            EvidenceRequest(
+                token="t",
+                camera="odd",
+                clip_path=tmp_path / "evidence" / "a.mp4",
+                snapshot_path=tmp_path / "evidence" / "a.jpg",
+                from_captured_s=now_s - 1.0,
+                to_captured_s=now_s,
+                snapshot_captured_s=now_s - 0.5,
+            )
+        )
+        w.until(lambda: w.results != [], 15)
+        assert w.results[0].evidence.clip is None
+        assert w.results[0].evidence.note is not None
