@@ -24,9 +24,10 @@ def draw(path: Path, result: dict[str, Any]) -> None:
 
     figure, rows = plt.subplots(5, 1, figsize=(11, 12), sharex=True, layout="constrained")
     memory, held, lag, alerts, cameras = rows
-    memory.plot(minutes, line("monitor_pss_mb"), label="monitor", color="#222222")
-    memory.plot(minutes, line("readers_pss_mb"), label="readers", color="#66ccee")
-    memory.set(ylabel="memory (PSS), MB", ylim=(0, None))
+    for of, colour in (("monitor", "#222222"), ("readers", "#66ccee")):
+        memory.plot(minutes, line(f"{of}_rss_mb"), label=f"{of}, resident", color=colour)
+        memory.plot(minutes, line(f"{of}_anonymous_mb"), "--", label=f"{of}, anonymous", color=colour)
+    memory.set(ylabel="memory, MB", ylim=(0, None))
     for key, style in (("descriptors", "-"), ("threads", "--")):
         held.plot(minutes, line(f"monitor_{key}"), style, label=f"monitor's {key}", color="#222222")
         held.plot(minutes, line(f"readers_{key}"), style, label=f"readers' {key}", color="#66ccee")

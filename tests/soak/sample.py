@@ -45,6 +45,7 @@ def held(pid: int) -> dict[str, float]:
             fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
             found[f"{of}_pss_mb"] += rollup["Pss"] / 1024
             found[f"{of}_rss_mb"] += rollup["Rss"] / 1024
+            found[f"{of}_anonymous_mb"] += rollup["Anonymous"] / 1024
             found[f"{of}_descriptors"] += len(list(Path(f"/proc/{member}/fd").iterdir()))
             found[f"{of}_threads"] += int(fields[17])
             found["cpu_s"] += (int(fields[11]) + int(fields[12])) / 100
