@@ -31,6 +31,7 @@ from monitor.alerting.contract import AlarmState, Topics, canary_payload, iso, v
 from monitor.alerting.mqtt import Publisher
 from monitor.alerting.outbox import Letter, Outbox
 from monitor.canary import Canary, CanaryState
+from monitor.commands import CannotError, Commands, Parts
 from monitor.config import Camera, Mqtt, Plant, Shard
 from monitor.console.access import Access
 from monitor.console.guard import who_asks
@@ -173,6 +174,8 @@ class Monitor:
             history = stack.enter_context(contextlib.ExitStack())
             await asyncio.to_thread(self._console.open, history, dry=self._dry_run)
         self._build_pipeline(stack)
+        if self._commands is not None:
+            self._tasks.append(tasks.create_task(self._commands.run(), name="commands"))
         self._canary = self._open_canary()
         if self._canary is not None:
             self._tasks.append(tasks.create_task(self._canary.run(), name="canary"))
@@ -233,6 +236,8 @@ class Monitor:
         )
         self._publisher.configure(camera.name for camera in plant.cameras)
         self._speaks = speaks
+        self._commands = self._open_commands(topics) if speaks and plant.mqtt.commands else None
+        self._publisher.on_command = None if self._commands is None else self._commanded
         self._alerts = Alerts(
             topics,
             self._outbox,
@@ -264,7 +269,7 @@ class Monitor:
             recorder_s=self._recorder_s(plant),
         )
         self._pool.on_evidence = self._evidence_done
-        if self._plant.console.pictures:
+        if self._plant.console.pictures or "snapshot" in self._plant.mqtt.commands:
             self._pool.on_picture = self._picture
         self._scorer = Scorer(
             self._rings,
@@ -278,6 +283,25 @@ class Monitor:
         stack.enter_context(self._pool)
         self._heartbeats.beat("scorer")
         self._scorer.start()
+
+    def _open_commands(self, topics: Topics) -> Commands:
+        parts = Parts(
+            disarm=self._disarm,
+            arm=self._arm,
+            shelve=None if self._console is None else self._console.shelve,
+            ask_picture=self._ask_picture,
+            answer=self._publisher.answer,
+            audit=self._audit.write,
+            count=self._metrics.count_command,
+        )
+        return Commands(
+            topics,
+            parts,
+            allowed=self._plant.mqtt.commands,
+            cameras=lambda: {camera.name for camera in self._plant.cameras},
+            folder=self._plant.evidence.folder.absolute(),
+            alone=self._shard == config.WHOLE,
+        )
 
     def _open_canary(self) -> Canary | None:
         every_s, artefact = self._plant.canary.every_s, self._rings.artefact
@@ -540,9 +564,34 @@ class Monitor:
 
     def _picture(self, name: str, jpeg: bytes, captured_wall_s: float) -> None:
         """From a thread of the pool."""
-        if self._console is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed
-                self._loop.call_soon_threadsafe(self._console.picture_came, name, jpeg, captured_wall_s)
+        for wants in (self._console, self._commands):
+            if wants is not None:
+                with contextlib.suppress(RuntimeError):  # the loop is closed
+                    self._loop.call_soon_threadsafe(wants.picture_came, name, jpeg, captured_wall_s)
+
+    # -- commands over MQTT --------------------------------------------------------------------------------------
+
+    def _commanded(self, topic: str, payload: bytes, retained: bool) -> None:
+        if self._commands is not None and self._ready and not self._stopping.is_set():
+            self._commands.took(topic, payload, retained)
+
+    async def _disarm(self, name: str, for_s: float, reason: str) -> float:
+        self._must_be_enabled(name)
+        until_wall_s, sentence = self._watch.disarm(name, for_s, reason)
+        await self._decide(self._alerts.disarmed, name, sentence)
+        return until_wall_s
+
+    async def _arm(self, name: str) -> str:
+        """The alarm follows with the next look at the cameras."""
+        self._must_be_enabled(name)
+        armed, because = self._watch.arm(name)
+        if not armed:
+            raise CannotError(f"its schedule keeps it disarmed ({because}), and a command does not override that")
+        return "armed"
+
+    def _must_be_enabled(self, name: str) -> None:
+        if not any(camera.name == name and camera.enabled for camera in self._plant.cameras):
+            raise CannotError("it is switched off in the configuration (enabled: false)")
 
     # -- on the event loop ---------------------------------------------------------------------------------------
 

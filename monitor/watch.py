@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from monitor.alerting.contract import AlarmState
+from monitor.alerting.contract import AlarmState, iso
 from monitor.config import Camera, Thresholds
 from monitor.flow import FRAMES_PER_SEGMENT, PICTURE_FAULTS, BagScore, CameraStatus
 from monitor.ingest.wire import CameraHealth
@@ -80,6 +81,8 @@ class Watch:
         self._clock, self._wall = clock, wall
         self._watched: dict[str, _Watched] = {}
         self._states: Mapping[str, AlarmState] = {}
+        self._by_command: dict[str, tuple[float, str]] = {}
+        """Disarmed until (on the monotonic clock: a clock that is set must not make it longer), and why."""
 
     def configure(self, cameras: Iterable[Camera], anew: Iterable[str] = ()) -> None:
         """The cameras of the present configuration. The ratio of those in ``anew``, which are read anew, begins
@@ -89,6 +92,26 @@ class Watch:
         self._watched = {
             camera.name: self._begin(camera, old.get(camera.name), anew=camera.name in anew) for camera in cameras
         }
+        self._by_command = {name: kept for name, kept in self._by_command.items() if name in self._watched}
+
+    def disarm(self, name: str, for_s: float, reason: str) -> tuple[float, str]:
+        """For so long, whatever the schedule says. When it ends, on the wall clock, and the status' reason."""
+        until_wall_s = self._wall() + for_s
+        sentence = f"disarmed by command until {iso(until_wall_s)}: {reason}"
+        self._by_command[name] = (self._clock() + for_s, sentence)
+        return until_wall_s, sentence
+
+    def arm(self, name: str) -> tuple[bool, str]:
+        """Ends that; what the schedule says then."""
+        self._by_command.pop(name, None)
+        return self._armed(self._watched[name].camera)
+
+    def _armed(self, camera: Camera) -> tuple[bool, str]:
+        until_s, sentence = self._by_command.get(camera.name, (-math.inf, ""))
+        if self._clock() < until_s:
+            return False, sentence
+        self._by_command.pop(camera.name, None)
+        return camera.is_armed(datetime.fromtimestamp(self._wall(), UTC))
 
     def _begin(self, camera: Camera, old: _Watched | None, *, anew: bool) -> _Watched:
         thresholds = camera.thresholds or self._thresholds
@@ -159,7 +182,7 @@ class Watch:
 
     def _facts(self, watched: _Watched, progress: Progress) -> Facts:
         camera, health, now_s = watched.camera, watched.health, self._clock()
-        armed, because = camera.is_armed(datetime.fromtimestamp(self._wall(), UTC))
+        armed, because = self._armed(camera)
         if health is None:
             return Facts(
                 enabled=camera.enabled,

@@ -17,7 +17,10 @@ from monitor.alerting.incident import Incident, Member
 from monitor.flow import Alert, AlertKind, CameraStatus, Evidence
 
 SCHEMA_VERSION = 1
-SCHEMAS = ("alert", "incident", "alarm", "status", "picture", "score", "availability", "verdict", "canary")
+SCHEMAS = (
+    *("alert", "incident", "alarm", "status", "picture", "score", "availability", "verdict", "canary"),
+    *("command", "answer"),
+)
 
 Payload = dict[str, Any]
 
@@ -63,7 +66,18 @@ class Topics:
     def incident(self) -> str:
         return f"{self.base}/incident"
 
-    def camera(self, name: str, what: Literal["status", "picture", "alarm", "score", "alert", "verdict"]) -> str:
+    @property
+    def commands(self) -> str:
+        """What to subscribe to: the command topics of all cameras."""
+        return f"{self.base}/cameras/+/command"
+
+    @staticmethod
+    def answer(command_topic: str) -> str:
+        return command_topic.removesuffix("command") + "answer"
+
+    def camera(
+        self, name: str, what: Literal["status", "picture", "alarm", "score", "alert", "verdict", "command"]
+    ) -> str:
         return f"{self.base}/cameras/{level(name)}/{what}"
 
 

@@ -12,6 +12,7 @@ import asyncio
 import json
 import logging
 import random
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -45,6 +46,10 @@ _SHORT_S = 5.0
 _GOOD_BYE_S = 2.0
 _CONNECT_S = 6.0
 """paho gives up connecting after 5 s."""
+_ANSWERS = 1000
+"""Answers to commands that wait for the connection; the oldest go first."""
+_REFUSED = 128
+"""From here on a broker's answer to a subscription is a no."""
 _AT_ONCE = 8
 """Retained messages on their way at once; aiomqtt warns above ten."""
 
@@ -87,6 +92,11 @@ class Publisher:
         self._retained: dict[str, Payload | None] = {}
         self._told: dict[str, Payload | None] = {}
         self._scores: dict[str, Payload] = {}
+        self._answers: deque[tuple[str, Payload]] = deque(maxlen=_ANSWERS)
+        self._answered = asyncio.Event()
+        self.on_command: Callable[[str, bytes, bool], None] | None = None
+        """Hears, on the event loop, each message of a command topic: topic, payload, whether it was retained. Set
+        before ``run``; None: we subscribe to nothing."""
         self._cameras: frozenset[str] | None = None
         self.connected = False
         self.fault: str | None = None
@@ -153,6 +163,10 @@ class Publisher:
         }
         self._from_any_thread(self._keep_score, bag.camera, payload)
 
+    def answer(self, topic: str, payload: Payload) -> None:
+        """To a command; may be lost with the connection, as the command may."""
+        self._from_any_thread(self._keep_answer, topic, payload)
+
     def configure(self, cameras: Iterable[str]) -> None:
         """The cameras there are; what is retained of others is cleared, also if a former life left it."""
         self._from_any_thread(self._configure, frozenset(cameras))
@@ -180,6 +194,10 @@ class Publisher:
         if waiting is not None:
             payload["highest"] = max(payload["highest"], waiting["highest"])
         self._scores[camera] = payload
+
+    def _keep_answer(self, topic: str, payload: Payload) -> None:
+        self._answers.append((topic, payload))
+        self._answered.set()
 
     def _configure(self, cameras: frozenset[str]) -> None:
         self._cameras = cameras
@@ -256,7 +274,14 @@ class Publisher:
         await self._online(client, connected_s)
         self.connected, self.fault = True, None
         log.info("%s: connected, %d alerts waiting", self.name, len(self._outbox))
-        await together(self._send_alerts(client), self._send_retained(client), self._send_scores(client))
+        if self.on_command is not None:
+            await self._subscribe(client)
+        await together(
+            self._send_alerts(client),
+            self._send_retained(client),
+            self._send_scores(client),
+            self._send_answers(client),
+        )
 
     def _client(self, connected_s: float) -> aiomqtt.Client:
         will = availability_payload(self._topics.site, "offline", "connection lost", connected_s, self._version)
@@ -320,10 +345,18 @@ class Publisher:
         except aiomqtt.MqttError as fault:
             log.info("%s: no good-bye (%s)", self.name, fault)
 
+    async def _subscribe(self, client: aiomqtt.Client) -> None:
+        """On each connection anew: our session is a clean one, so that no old command waits in it."""
+        granted = await client.subscribe(self._topics.commands, qos=1)
+        codes = [code if isinstance(code, int) else code.value for code in granted]
+        if any(code >= _REFUSED for code in codes):
+            log.warning("%s: refuses us the topic %s: no command will come", self.name, self._topics.commands)
+
     async def _watch(self, client: aiomqtt.Client) -> None:
-        """We subscribe to nothing: this only ends, with an error, when the connection does."""
-        async for _ in client.messages:
-            pass
+        """Commands, where there are any. Ends only with the connection, with an error."""
+        async for message in client.messages:
+            if self.on_command is not None and isinstance(message.payload, bytes):
+                self.on_command(message.topic.value, message.payload, message.retain)
 
     # -- what is told ------------------------------------------------------------------------------
 
@@ -374,6 +407,14 @@ class Publisher:
             self._retained.pop(topic, None)
             self._told.pop(topic, None)
             await asyncio.to_thread(self._outbox.forget_retained, topic)
+
+    async def _send_answers(self, client: aiomqtt.Client) -> None:
+        while True:
+            self._answered.clear()
+            while self._answers:
+                topic, payload = self._answers.popleft()
+                await client.publish(topic, self._dated(payload), qos=1)
+            await self._answered.wait()
 
     async def _send_scores(self, client: aiomqtt.Client) -> None:
         while True:

@@ -229,6 +229,10 @@ class Camera(Settings):
         return self.schedule.is_armed(wall)
 
 
+COMMANDS = ("disarm", "arm", "shelve", "unshelve", "snapshot")
+"""All there are over MQTT."""
+
+
 class Mqtt(Settings):
     """Where alerts go. In plant.yaml: a mapping, or `embedded`, or `off`."""
 
@@ -260,6 +264,8 @@ class Mqtt(Settings):
     """At most one score message per camera in so many seconds."""
     home_assistant: bool = False
     """Announces the cameras by Home Assistant's MQTT discovery."""
+    commands: tuple[Literal["disarm", "arm", "shelve", "unshelve", "snapshot"], ...] = ()
+    """What may be commanded over MQTT; empty: the monitor subscribes to nothing."""
 
     @model_validator(mode="before")
     @classmethod

@@ -22,6 +22,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import CollectorRegistry
 from prometheus_client.samples import Sample
 
+from monitor.config.plant import COMMANDS
 from monitor.flow import CameraStatus
 from monitor.observe.series import (
     DROPPED_REASONS,
@@ -144,6 +145,10 @@ class Metrics:
             self._reloads.labels(result)
         self._judged = _histogram("vad_verdict_seconds", registry)
         self._canary = _counter("vad_canary_runs_total", registry)
+        self._commands = _counter("vad_commands_total", registry)
+        for command in (*COMMANDS, "other"):
+            for result in ("done", "refused"):
+                self._commands.labels(command, result)
         self._build = _gauge("vad_build_info", registry)
         self._artefact = _gauge("vad_artefact_info", registry)
         ProcessCollector(namespace="vad", registry=registry)
@@ -185,6 +190,10 @@ class Metrics:
     def count_canary(self, result: str) -> None:
         """A run of the canary ended: ``passed``, or the part that failed."""
         self._canary.labels(result).inc()
+
+    def count_command(self, command: str, done: bool) -> None:
+        """One came over MQTT: ``disarm`` …, or ``other``."""
+        self._commands.labels(command, "done" if done else "refused").inc()
 
     def set_build(self, version: str, torch: str) -> None:
         self._build.clear()

@@ -185,6 +185,8 @@ SERIES: tuple[Series, ...] = (
     _process("canary_passed_timestamp_seconds", "gauge", "seconds since 1970", "When the canary last passed; absent before that.", figure="canary_passed_wall_s"),
     _process("canary_latency_seconds", "gauge", "seconds", "How long the last run that passed took, from decoding to the broker's acknowledgement.", figure="canary_latency_s"),
     _process("canary_runs_total", "counter", "runs", "Runs of the canary: passed, or the part that failed (decode, features, scores, broker).", labels=("result",)),
+    # What was commanded over MQTT.
+    _process("commands_total", "counter", "commands", "Commands over MQTT: done or refused; what names no known command counts as other.", labels=("command", "result")),
     # The process.
     _process("readers", "gauge", "processes", "Reader processes that run.", figure="readers"),
     _process("reader_restarts_total", "counter", "restarts", "Reader processes started again after they ended or were killed.", figure="reader_restarts"),

@@ -298,3 +298,21 @@ class TestReload:
         watch.configure([camera("yard")])
         assert list(watch.seen()) == ["yard"]
         assert list(watch.look(UP, FULL, {})) == ["yard"]
+
+
+def test_a_command_disarms_for_its_time_and_its_schedule_holds_after_it(watch: Watch, clock: Clock) -> None:
+    watch.configure([camera(), camera("yard")])
+    up = {name: CameraHealth(link="up") for name in ("gate", "yard")}
+    until_wall_s, sentence = watch.disarm("gate", 60.0, "welding")
+    assert until_wall_s == NOON + 60
+    assert sentence == "disarmed by command until 2026-03-01T12:01:00.000Z: welding"
+    watch.look(up, {}, {})
+    assert (watch.seen()["gate"].status, watch.seen()["gate"].reason) == (CameraStatus.DISARMED, sentence)
+    assert watch.seen()["yard"].status is not CameraStatus.DISARMED
+    clock.now_s += 60
+    watch.look(up, {}, {})
+    assert watch.seen()["gate"].status is not CameraStatus.DISARMED
+    watch.disarm("gate", 60.0, "welding")
+    assert watch.arm("gate")[0]
+    watch.look(up, {}, {})
+    assert watch.seen()["gate"].status is not CameraStatus.DISARMED
