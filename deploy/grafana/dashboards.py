@@ -30,6 +30,11 @@ STATUS_COLOURS = {
 }
 OK_OR_RED = [{"color": "green", "value": None}, {"color": "red", "value": 1}]
 RED_UNLESS_ONE = [{"color": "red", "value": None}, {"color": "green", "value": 1}]
+CONSOLE = {
+    "type": "textbox", "name": "console", "label": "Console", "query": "http://127.0.0.1:9108",
+    "current": {"text": "http://127.0.0.1:9108", "value": "http://127.0.0.1:9108"},
+}  # fmt: skip
+"""Where the operators' console is, as the browser of whoever looks at Grafana reaches it."""
 PLAIN = [{"color": "text", "value": None}]
 
 
@@ -115,8 +120,16 @@ def table(
             "title": "this camera",
             "url": "/d/vad-camera?var-site=${__data.fields.site}&var-camera=${__data.fields.camera}",
         }
+        operated = {
+            "title": "this camera in the operators' console",
+            "url": "${console}/#/camera/${__data.fields.camera:percentencode}",
+            "targetBlank": True,
+        }
         overrides.append(
-            {"matcher": {"id": "byName", "options": "camera"}, "properties": [{"id": "links", "value": [shown]}]}
+            {
+                "matcher": {"id": "byName", "options": "camera"},
+                "properties": [{"id": "links", "value": [shown, operated]}],
+            }
         )
     return panel(
         "table", title, description, query(expr, table=True), unit=unit, empty=empty, width=width, height=height,
@@ -191,6 +204,10 @@ def dashboard(uid: str, title: str, description: str, panels: Sequence[Json], *,
         "links": [{
             "type": "dashboards", "title": "vad-monitor", "tags": ["vad-monitor"], "asDropdown": False,
             "includeVars": True, "keepTime": True, "targetBlank": False, "icon": "", "tooltip": "", "url": "",
+        }, {
+            "type": "link", "title": "Operators' console", "url": "${console}/", "tags": [], "asDropdown": False,
+            "includeVars": False, "keepTime": False, "targetBlank": True, "icon": "external link",
+            "tooltip": "The address is the variable Console.",
         }],
         "annotations": {"list": [
             annotation("Alarms", f"vad_camera_alarm_raised{{{AT_CAMERA}}} == 1", "red", "Alarm", "{{camera}}"),
@@ -198,7 +215,9 @@ def dashboard(uid: str, title: str, description: str, panels: Sequence[Json], *,
                        f"changes(vad_process_start_time_seconds{{{AT_SITE}}}[1m]) > 0", "blue", "Monitor started",
                        "{{instance}}"),
         ]},
-        "templating": {"list": [source, variable("site", "Site", "label_values(vad_camera_up, site)"), camera]},
+        "templating": {"list": [
+            source, variable("site", "Site", "label_values(vad_camera_up, site)"), camera, CONSOLE,
+        ]},
         "panels": list(panels),
     }  # fmt: skip
 

@@ -42,7 +42,7 @@ def test_every_panel_has_a_title_a_description_a_unit_and_words_for_nothing(boar
         assert all((panel["title"], panel["description"].endswith("."), defaults["unit"], defaults["noValue"])), panel
         assert panel["targets"]
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
-    assert [one["name"] for one in board["templating"]["list"]] == ["datasource", "site", "camera"]
+    assert [one["name"] for one in board["templating"]["list"]] == ["datasource", "site", "camera", "console"]
     assert [one["name"] for one in board["annotations"]["list"]] == ["Alarms", "Monitor started"]
 
 
@@ -59,9 +59,12 @@ def test_no_panel_covers_another(board: dict[str, Any]) -> None:
         taken |= cells
 
 
-def test_every_link_leads_to_a_shipped_dashboard() -> None:
+def test_every_link_leads_to_a_shipped_dashboard_or_to_a_page_of_the_console() -> None:
     for address in (value for board in BOARDS for key, value in leaves(board) if key == "url" and value):
-        assert address.startswith("/d/") and address[3:].partition("?")[0] in UIDS
+        if address.startswith("${console}/"):
+            assert address.removeprefix("${console}/") in ("", "#/camera/${__data.fields.camera:percentencode}")
+        else:
+            assert address.startswith("/d/") and address[3:].partition("?")[0] in UIDS
 
 
 @pytest.mark.parametrize("board", BOARDS, ids=UIDS)
