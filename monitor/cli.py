@@ -89,6 +89,12 @@ def _parser() -> argparse.ArgumentParser:
     probe.add_argument("urls", nargs="*", metavar="URL", help="streams or files")
     probe.add_argument("--cameras", type=Path, metavar="FILE", help="all cameras of a plant.yaml")
     probe.add_argument("--transport", choices=["tcp", "udp"], default="tcp", help="of the URLs given here")
+    probe.add_argument("--discover", action="store_true", help="ask this network for ONVIF cameras instead")
+    probe.add_argument("--seconds", type=float, default=4.0, help="with --discover: how long to listen (%(default)s)")
+    probe.add_argument(
+        "--login", metavar="USER", help="with --discover: asks cameras for their streams; password in $CAMERA_PASSWORD"
+    )
+    probe.add_argument("--out", type=Path, metavar="FILE", help="with --discover: writes a plant.yaml to begin with")
     probe.set_defaults(command=_probe)
 
     replay = commands.add_parser("replay", help="score recordings through the very same path")
@@ -309,6 +315,34 @@ def _say_artefact_mistake(file: Path) -> None:
         pass  # said already
 
 
+def _discover(arguments: argparse.Namespace) -> int:
+    from monitor.ingest import discover
+
+    password = os.environ.get(discover.PASSWORD)
+    if arguments.login is not None and not password:
+        _say(f"vad-monitor probe: --login needs the password in the environment variable {discover.PASSWORD}")
+        return USAGE
+    if arguments.out is not None and arguments.out.exists():
+        _say(f"vad-monitor probe: {arguments.out} is there already, and nothing is overwritten; name another file")
+        return USAGE
+    try:
+        found = discover.devices(arguments.seconds)
+    except discover.DiscoverError as error:
+        _say(f"vad-monitor probe: {error}")
+        return RUNTIME
+    if arguments.login is not None and password:
+        found = discover.with_streams(found, arguments.login, password)
+    for device in found:
+        print(device.summary if arguments.login is not None else f"{device.host} {device.name}".rstrip(), flush=True)
+    if not found:
+        _say("no ONVIF camera answered: is this machine in the cameras' network, is ONVIF switched on in them?")
+        return RUNTIME
+    if arguments.out is not None:
+        arguments.out.write_text(discover.starter(found, arguments.login), encoding="utf-8")
+        print(f"{arguments.out}: {len(found)} cameras in mode observe; look it through, then vad-monitor check")
+    return OK
+
+
 def _probe(arguments: argparse.Namespace) -> int:
     from concurrent.futures import ThreadPoolExecutor
 
@@ -316,6 +350,8 @@ def _probe(arguments: argparse.Namespace) -> int:
     from monitor.ingest.camera import ReaderSettings
     from monitor.ingest.probe import probe
 
+    if arguments.discover:
+        return _discover(arguments)
     looked_at: list[ReaderSettings] = []
     if arguments.cameras is not None:
         plant = _load(arguments.cameras)
