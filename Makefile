@@ -38,10 +38,10 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m "not soak"
 
 quick: lint
-	$(BIN)/python -m pytest -m "not slow and not soak" -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m "not slow and not soak"
 
 faults: $(READY)
 	$(BIN)/python -m tests.faults

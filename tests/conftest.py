@@ -10,23 +10,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-UNHURRIED = ("training", "monitor/features", "monitor/detectors", "monitor/scoring", "monitor/test_config")
-"""Tests that compute, and judge nobody's seconds."""
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`make test` runs two workers: one has all tests that wait for real processes and measure time, in their order."""
-    for item in items:
-        if not str(item.path.relative_to(ROOT / "tests")).startswith(UNHURRIED):
-            item.add_marker(pytest.mark.xdist_group("real time"))
-
-
-@pytest.fixture(autouse=True)
-def _give_way(request: pytest.FixtureRequest) -> None:
-    """The other worker must not take the time of those that are measured."""
-    if "PYTEST_XDIST_WORKER" in os.environ and request.node.get_closest_marker("xdist_group") is None:
-        os.setpriority(os.PRIO_PROCESS, 0, 10)
 
 
 def needs_program(name: str, package: str) -> str:
