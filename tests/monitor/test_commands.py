@@ -59,7 +59,7 @@ def test_what_the_config_allows_is_done_answered_and_written_down(tmp_path: Path
         try:
             monitor.said("alarm raised", 90)
             # Bytes that are no command harm nobody, and what follows is obeyed.
-            publish(broker, "\x00{[", camera="gate")
+            publish(broker, "\x01{[", camera="gate")
             publish(broker, "x" * 5000, camera="gate")
 
             command(broker, "s1", "snapshot")
