@@ -38,6 +38,10 @@ def fault_of(error: BaseException, shown: str, limit_s: float, *, opening: bool)
     number = getattr(error, "errno", None)
     if number in (errno.EHOSTUNREACH, errno.ENETUNREACH):
         return StreamFault("unreachable", f"there is no route to {shown}")
+    if number == errno.ENOMEM:
+        return StreamFault("not_video", f"{shown} asks for more memory than there is: is it damaged?")
+    if number == errno.EAGAIN:
+        return StreamFault("network", f"{shown} gave no more data: is it whole?")
     if number == errno.EIO and opening:
         return StreamFault("not_video", f"{shown} broke off before a video could be recognised")
     if number == errno.EIO and shown.startswith("http"):
