@@ -135,6 +135,10 @@ class Rig:
         """Until every camera is scored again: ok, or degraded only by what it lost before."""
         names = [camera["name"] for camera in self.plant["cameras"]]
         scored = ("ok", "degraded")
+        for _ in range(2):
+            waited_s(lambda: all(self.status(name) in scored for name in names), seconds, "all cameras are scored")
+            # A stream that is back may be shown as ok for one look, until its first segment restarts the ring.
+            time.sleep(1.5 * LOOK_S)
         waited_s(lambda: all(self.status(name) in scored for name in names), seconds, "all cameras are scored")
 
     def watch_others(self, *faulty: str) -> Callable[[], int]:
