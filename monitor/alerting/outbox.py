@@ -21,7 +21,7 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,6 +78,7 @@ class Letter:
 
 
 _INSERT = "INSERT INTO alerts (id, alert_id, seq, kind, topic, payload, created) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_WAITING = "SELECT id, alert_id, seq, kind, topic, payload, created FROM alerts WHERE id > ? ORDER BY id LIMIT ?"
 _FIRST = "SELECT id, alert_id, seq, kind, topic, payload, created FROM alerts WHERE id > ? ORDER BY id LIMIT 1"
 
 
@@ -108,6 +109,7 @@ class Outbox:
         self._lock = threading.RLock()
         self._base: sqlite3.Connection | None = None
         self._memory: deque[Letter] = deque()  # newer than every row; empty while durable
+        self._stranded: list[Letter] = []  # rows of a disk that cannot be opened just now: they are told first
         self._open: dict[str, str] = {}
         self._retained: set[str] = set()
         self._captured: dict[tuple[str, int], float] = {}
@@ -188,7 +190,8 @@ class Outbox:
                     row = self._base.execute(_FIRST, (self._told_until,)).fetchone()
                 if row is not None:
                     return self._letter(row)
-            return self._memory[0] if self._memory else None
+            stranded = next((letter for letter in self._stranded if letter.id > self._told_until), None)
+            return stranded or (self._memory[0] if self._memory else None)
 
     def acknowledged(self, letter: Letter) -> None:
         """The broker has it: it is never told again in this life, and forgotten as soon as the disk
@@ -251,6 +254,10 @@ class Outbox:
             if self.durable or self._path is None:
                 return self.durable
             opened, retained, read = self._open, self._retained, self._read
+            if self._base is not None and self._rows > self._told:
+                with suppress(sqlite3.Error):
+                    rows = self._base.execute(_WAITING, (self._told_until, self._most_in_memory))
+                    self._stranded = [self._letter(row) for row in rows]
             with self._guarded("written"):
                 self._close_base()
                 try:
@@ -269,6 +276,7 @@ class Outbox:
                     self._write_retained(base, retained)
                 log.info("outbox %s: written again, %d alerts from memory too", self._path, len(self._memory))
                 self._memory.clear()
+                self._stranded = []
                 self._told_until = self._told = 0
                 self._rows = self._count()
                 self.durable, self.reason = True, None

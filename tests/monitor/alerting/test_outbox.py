@@ -175,6 +175,22 @@ def test_a_full_disk_costs_no_alert_and_the_disk_is_used_again_when_it_has_room(
         assert ids(box) == ["big", "a3"]
 
 
+def test_what_a_disk_holds_that_can_no_longer_be_opened_is_still_told_first(path: Path) -> None:
+    with opened(path) as box:
+        box.commit([letter(1), letter(2)], {})
+        full(box, None)
+        gone = path.parent.rename(path.parent.with_name("elsewhere"))
+        path.parent.write_text("a file where the folder was")
+        box.commit([Letter(alert_id="a3", seq=1, kind="raised", topic="t", payload="x" * 50_000, created=NOON)], {})
+        box.commit([letter(4)], {})
+        assert (box.durable, len(box)) == (False, 4)
+        assert ids(box) == ["a1", "a2", "a3", "a4"]
+        path.parent.unlink()
+        gone.rename(path.parent)
+        assert box.recover()
+        assert len(box) == 0
+
+
 def test_a_state_folder_that_is_a_file_is_no_crash_and_is_used_once_it_is_right(tmp_path: Path, path: Path) -> None:
     with opened(path) as box:
         box.commit([letter(1)], {"yard": "left open"})
