@@ -767,10 +767,12 @@ class Monitor:
         stuck = waited_s > LOOP_LIMIT_S
         outbox = not stuck and (self._outbox.durable or self._dry_run)
         note = f"alerts have waited for the disk for {waited_s:.0f} s" if stuck else DISK_FAILS
+        looping = self._pool.crash_loop
         return (
             Check(name="config", ok=True, note=f"{len(self._plant.cameras)} cameras"),
             Check(name="artefact", ok=True, note=self._rings.artefact.card.name),
             Check(name="outbox", ok=outbox, note="" if outbox else note),
+            Check(name="readers", ok=looping is None, note=looping or ""),
             *(() if self._canary is None else (self._canary.check(),)),
         )
 

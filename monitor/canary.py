@@ -33,6 +33,7 @@ LIMIT_S = 60.0
 """For decoding, and again for scoring: with the machine overloaded too."""
 RETRY_S = 30.0
 """After a run that failed, where the interval is longer."""
+LEFT_OUT = "the broker is left out: nothing is published"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,8 @@ class CanaryState:
     passed_wall_s: float | None = None
     latency_s: float | None = None
     """Of the last run that passed: from asking for the decoding to the broker's acknowledgement."""
+    acknowledged: bool = True
+    """passed: the broker answered. False: nothing is published (``mqtt: off``, ``--dry-run``), so it was left out."""
 
 
 class Canary:
@@ -98,10 +101,12 @@ class Canary:
             passed = CanaryState(
                 state="passed", checked_wall_s=now_s, passed_wall_s=now_s, latency_s=self._clock() - began_s
             )
-            if await self._tell(passed) is False:
+            acknowledged = await self._tell(passed)
+            if acknowledged is False:
                 fault = Fault(part="broker", reason="the broker did not acknowledge the canary's message")
             else:
-                self._note(replace(passed, latency_s=self._clock() - began_s))
+                latency_s = self._clock() - began_s
+                self._note(replace(passed, latency_s=latency_s, acknowledged=acknowledged is True))
                 self._well_s = self._clock()
         if fault is not None:
             former = self.state
@@ -113,7 +118,11 @@ class Canary:
         return fault
 
     async def _try(self) -> Fault | None:
-        decoded = await asyncio.to_thread(self._decode)
+        try:
+            decoded = await asyncio.to_thread(self._decode)
+        except (OSError, RuntimeError) as error:  # no descriptors, memory, processes or threads (RuntimeError) just now
+            why = getattr(error, "strerror", None) or error
+            decoded = Fault(part="decode", reason=f"no reader process could be started for the canary's clip: {why}")
         if isinstance(decoded, Fault):
             return decoded
         try:
@@ -129,7 +138,7 @@ class Canary:
         segments: list[Segment] = []
         until_s = time.monotonic() + LIMIT_S
         with ReaderPool(
-            [settings], self._preprocessing, ingest=Ingest(), evidence=EvidenceSettings(), live=False
+            [settings], self._preprocessing, ingest=Ingest(), evidence=EvidenceSettings(), live=False, quiet=True
         ) as pool:
             while time.monotonic() < until_s and not self._stopping.is_set():
                 taken = pool.take(8, 0.0, 0.2)
@@ -153,7 +162,12 @@ class Canary:
         if state.state == "failed" and (state.part, former.state) != (former.part, "failed"):
             log.warning("the canary failed (%s): %s", state.part, state.reason)
         elif state.state == "passed" and former.state != "passed":
-            log.info("the canary passed: decode, features, scores and broker, in %.1f s", state.latency_s)
+            parts = (
+                "decode, features, scores and broker"
+                if state.acknowledged
+                else f"decode, features, scores ({LEFT_OUT})"
+            )
+            log.info("the canary passed: %s, in %.1f s", parts, state.latency_s)
 
     def check(self) -> Check:
         """Red when it has not passed for two intervals, whatever the reason."""
@@ -166,4 +180,5 @@ class Canary:
             return Check(name="canary", ok=False, note=f"has not passed for {silent_s:.0f} s")
         if state.latency_s is None:
             return Check(name="canary", ok=True, note="the first run is still to come")
-        return Check(name="canary", ok=True, note=f"passed {silent_s:.0f} s ago, in {state.latency_s:.1f} s")
+        note = f"passed {silent_s:.0f} s ago, in {state.latency_s:.1f} s"
+        return Check(name="canary", ok=True, note=note if state.acknowledged else f"{note}; {LEFT_OUT}")

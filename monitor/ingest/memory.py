@@ -46,11 +46,15 @@ class SlotMemory:
     @classmethod
     def create(cls, preprocessing: Preprocessing, slots: int) -> SlotMemory:
         fd = os.memfd_create("vad-monitor slots", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        stride = -(-int(np.prod(preprocessing.shape)) // PAGE) * PAGE
-        os.ftruncate(fd, PAGE + slots * stride)
-        # Sealed, a faulty process cannot shrink it under the monitor's feet (that would be a SIGBUS here).
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-        return cls(fd, preprocessing, slots)
+        try:
+            stride = -(-int(np.prod(preprocessing.shape)) // PAGE) * PAGE
+            os.ftruncate(fd, PAGE + slots * stride)
+            # Sealed, a faulty process cannot shrink it under the monitor's feet (that would be a SIGBUS here).
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+            return cls(fd, preprocessing, slots)
+        except OSError:
+            os.close(fd)
+            raise
 
     def pictures(self, slot: int) -> Pictures:
         count = int(np.prod(self._shape))
@@ -65,6 +69,12 @@ class SlotMemory:
     def doing(self, index: int) -> tuple[Doing, float]:
         """What reader ``index`` is doing, and since when (time.monotonic())."""
         return Doing(int(self._marks[index, 0])), float(self._marks[index, 1])
+
+    def discard(self) -> None:
+        """Everything at once: of a process that did not start, so that nobody has a view of it."""
+        del self._marks
+        self._map.close()  # it has a descriptor of its own
+        self.close_fd()
 
     def close_fd(self) -> None:
         """The mapping stays as long as a view of it lives; the descriptor is not needed for that."""

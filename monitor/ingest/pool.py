@@ -7,6 +7,7 @@ camera lives in which process must change together.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -51,6 +52,8 @@ SUSPECT_FAULTS = 2
 SHORT_LIFE_S = 10.0
 """A process that ends sooner is replaced after a growing wait."""
 LONGEST_WAIT_S = 60.0
+LOOP_LIVES = 3
+"""So many short lives in a row are a crash loop; one ends at the latest after the longest wait and a short life."""
 RETRY_S = 10.0
 POST_ROLL_MARGIN_S = 5.0
 
@@ -87,7 +90,8 @@ class ReaderPool:
 
     ``recorder_s``: how many seconds of packets evidence may reach back before the request (bag, delay and
     pre-roll); the post-roll is added here. ``live`` False reads files once, as fast as they are taken:
-    nothing is dropped, a few at a time, and a segment marked ``last`` closes each. ``on_change(camera)`` is
+    nothing is dropped, a few at a time, and a segment marked ``last`` closes each. ``quiet``: no log line
+    where a stream comes or goes. ``on_change(camera)`` is
     called when a camera's link or picture fault changed, ``on_evidence(result)`` once for each request,
     ``on_picture(camera, jpeg, captured_wall_s)`` after a ``look``; all from a receiving thread.
     """
@@ -101,11 +105,12 @@ class ReaderPool:
         evidence: EvidenceSettings,
         recorder_s: float = 60.0,
         live: bool = True,
+        quiet: bool = False,
     ) -> None:
         self.on_evidence: Callable[[EvidenceResult], None] = lambda _: None
         self.on_picture: Callable[[str, bytes, float], None] = lambda *_: None
         self.on_change: Callable[[str], None] = lambda _: None
-        self._live = live
+        self._live, self._quiet = live, quiet
         self._slots_per_camera = ingest.slots_per_camera
         self._per_process = ingest.cameras_per_process if live else 1
         self._most_processes = None if live else len(os.sched_getaffinity(0))
@@ -129,6 +134,7 @@ class ReaderPool:
         self._changed = threading.Condition(threading.RLock())
         self._owners, self._lives, self._groups = count(1), count(1), count(1)
         self._short_lives = self._restarts = 0
+        self._short_s, self._last_cause = -math.inf, ""
         self._stopping = threading.Event()
 
     def __enter__(self) -> Self:
@@ -190,6 +196,23 @@ class ReaderPool:
     def restarts(self) -> int:
         """How many reader processes ended unasked and were replaced."""
         return self._restarts
+
+    @property
+    def crash_loop(self) -> str | None:
+        """A sentence while reader processes end soon after each start and none lives on; any thread.
+
+        Where others live on, the fault is of single cameras: their status says it.
+        """
+        now_s = time.monotonic()
+        with self._changed:
+            if self._short_lives < LOOP_LIVES or now_s - self._short_s > LONGEST_WAIT_S + SHORT_LIFE_S:
+                return None
+            if any(not one.over and now_s - one.started_s >= SHORT_LIFE_S for one in self._processes.values()):
+                return None
+            return (
+                f"reader processes end soon after each start, {self._short_lives} in a row, the last with "
+                f"{self._last_cause}: no camera is seen; the log says more"
+            )
 
     def save_evidence(self, request: EvidenceRequest) -> None:
         """Asynchronous; the result comes by ``on_evidence``, also where nothing can be saved."""
@@ -426,7 +449,7 @@ class ReaderPool:
                 health = replace(health, fault=before.fault)
             camera.now = health
         name = camera.settings.name
-        if before.link != health.link:
+        if before.link != health.link and not self._quiet:
             _log_link(name, health)
         if (before.link, before.fault, before.picture_faults) != (
             health.link,
@@ -522,11 +545,20 @@ class ReaderPool:
     def _wait_after(self, process: ReaderProcess) -> None:
         """Before a process is replaced that did not live long: what ends every process must not eat the
         machine."""
-        if time.monotonic() - process.started_s >= SHORT_LIFE_S:
-            self._short_lives = 0
-            return
-        self._short_lives += 1
-        self._stopping.wait(min(0.25 * 2.0 ** min(self._short_lives - 1, 16), LONGEST_WAIT_S))
+        now_s = time.monotonic()
+        with self._changed:
+            lived_s = now_s - process.started_s
+            if lived_s >= SHORT_LIFE_S or now_s - self._short_s > LONGEST_WAIT_S + SHORT_LIFE_S:
+                self._short_lives = 0  # the next ones lived: a row is one without such a gap
+            if lived_s >= SHORT_LIFE_S:
+                return
+            self._short_lives += 1
+            self._short_s, self._last_cause = now_s, process.cause
+            wait_s = min(0.25 * 2.0 ** min(self._short_lives - 1, 16), LONGEST_WAIT_S)
+        looping = self.crash_loop
+        if looping is not None and self._short_lives == LOOP_LIVES:
+            log.error("%s", looping)
+        self._stopping.wait(wait_s)
 
     def _forget(self, process: ReaderProcess) -> None:
         """Its memory stays as long as a segment that is on the way shows it."""

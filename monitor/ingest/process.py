@@ -82,7 +82,11 @@ class ReaderProcess:
         self._report = report
         self._ended = ended
         self._sending = threading.Lock()
-        self._process, self._pipe = _spawn(self.memory.fd)
+        try:
+            self._process, self._pipe = _spawn(self.memory.fd)
+        except OSError:
+            self.memory.discard()  # whoever tries again while descriptors are short must not eat more of them
+            raise
         self.send(hello)
         self.thread = threading.Thread(target=self._receive, name=f"receive from readers {owner}", daemon=True)
         self.thread.start()
@@ -212,7 +216,7 @@ def _spawn(memory_fd: int) -> tuple[subprocess.Popen[bytes], Connection]:
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",
     }
-    with theirs:
+    with ours, theirs:
         process = subprocess.Popen(
             [sys.executable, "-m", "monitor.ingest.worker", str(theirs.fileno()), str(memory_fd)],
             pass_fds=(theirs.fileno(), memory_fd),
@@ -221,4 +225,4 @@ def _spawn(memory_fd: int) -> tuple[subprocess.Popen[bytes], Connection]:
             # Out of the terminal's foreground group: its Ctrl-C is for the monitor alone.
             process_group=0,
         )
-    return process, Connection(ours.detach())
+        return process, Connection(ours.detach())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import resource
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -24,7 +26,7 @@ from monitor.detectors.canary import Curve
 from monitor.flow import Segment
 from monitor.scoring.rings import open_rings
 from tests.e2e.clips import moving_clip
-from tests.e2e.running import RunningMonitor
+from tests.e2e.running import RunningMonitor, running
 from tests.monitor.alerting.servers import mosquitto, subscriber, until
 
 
@@ -147,6 +149,59 @@ def test_a_run_that_fails_is_told_and_one_that_passes_mends_it(
     assert "has not passed for 261 s" in tried.check().note
 
 
+@pytest.mark.parametrize("acknowledged", [True, None])
+def test_a_broker_that_nobody_tells_is_left_out_and_that_is_said(
+    curve_and_card: tuple[Curve, canary.CanaryCard], acknowledged: bool | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    found, _ = curve_and_card
+
+    def try_out(_segments: Sequence[Segment]) -> Future[Curve]:
+        answer: Future[Curve] = Future()
+        answer.set_result(found)
+        return answer
+
+    async def tell(_state: CanaryState) -> bool | None:
+        return acknowledged
+
+    tried = _canary_of(artefact.load("default"), try_out, tell)
+    with caplog.at_level("INFO"):
+        assert asyncio.run(tried.run_once()) is None
+    (said,) = [one.message for one in caplog.records if "canary" in one.message]
+    assert ("scores and broker" in said) == (acknowledged is True)
+    for words in (said, tried.check().note):
+        assert ("the broker is left out: nothing is published" in words) == (acknowledged is None)
+
+
+def test_a_machine_without_descriptors_fails_it_and_nothing_more(tmp_path: Path) -> None:
+    """The monitor must not end with its canary, and each try must not take more of what is short."""
+    tried = _canary_of(artefact.load("default"), lambda _: Future())
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def descriptors() -> set[str]:
+        return {one.name for one in Path("/proc/self/fd").iterdir()}
+
+    async def with_room_for(more: int) -> tuple[canary.Fault | None, set[str], set[str]]:
+        before = descriptors()
+        free = [number for number in range(soft) if str(number) not in before]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free[more], hard))
+        try:
+            fault = await tried.run_once()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        return fault, before, descriptors()
+
+    async def scenario() -> None:
+        await asyncio.to_thread(int)  # the thread is there
+        for more in range(5):  # the memory, its mapping, the pipe's two ends, what Popen needs
+            fault, before, after = await with_room_for(more)
+            assert fault is not None
+            assert fault.part == "decode"
+            assert "could be started for the canary's clip: Too many open files" in fault.reason
+            assert after == before
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.slow
 def test_a_real_monitor_passes_and_a_broker_that_hangs_is_noticed(tmp_path: Path) -> None:
     """The retained message, the series, /readyz; nothing of it on a camera's topics."""
@@ -209,8 +264,82 @@ def test_detectors_that_are_not_as_they_were_fail_it(tmp_path: Path) -> None:
     monitor = RunningMonitor(tmp_path, plant)
     try:
         monitor.said("the canary failed (scores): a score differs from the card by", 90)
+        assert "camera 'canary'" not in monitor.log, "it is no camera, also not in the log"
         assert monitor.metric("vad_canary_runs_total", result="scores") == 1
         assert "failed (scores)" in monitor.get("/readyz?verbose")[1]
         assert monitor.end() == 0
     finally:
         monitor.close()
+
+
+@pytest.mark.slow
+def test_another_backbone_in_a_running_monitor_is_named(tmp_path: Path) -> None:
+    """The cached weights are others than those the canary was recorded with: what the card says of features differs."""
+    folder = tmp_path / "artefact"
+    shutil.copytree(artefact.resolve("default"), folder)
+    card = json.loads((folder / "card.json").read_text())
+    card["canary"]["sketch"] = [[value * 1.2 for value in row] for row in card["canary"]["sketch"]]
+    (folder / "card.json").write_text(json.dumps(card))
+    clip = moving_clip(tmp_path / "gate.mp4", 20)
+    with mosquitto(tmp_path / "broker") as broker, subscriber(broker.port) as heard:
+        plant = {
+            "site": "works",
+            "mqtt": {"port": broker.port},
+            "scoring": {"artefact": str(folder)},
+            "canary": {"every_s": 10},
+            "cameras": [{"name": "gate", "url": f"file:{clip}"}],
+        }
+        with running(tmp_path, plant) as monitor:
+            monitor.said("the canary failed (features): features differ from the card by 0.1", 90)
+
+            def told() -> dict[str, object]:
+                said = [json.loads(text) for topic, _, text in heard.seen if topic == "vad/works/canary" and text]
+                return said[-1] if said else {}
+
+            until(lambda: told().get("state") == "failed", 10, "the message")
+            jsonschema.validate(told(), schema("canary"))
+            assert told()["part"] == "features"
+            # Two intervals and the time a run may take; then nobody is to trust this monitor.
+            until(lambda: monitor.get("/readyz")[0] == 503, 120, "/readyz 503")
+            assert "no: canary: failed (features)" in monitor.get("/readyz?verbose")[1]
+            assert monitor.get("/livez")[0] == 200
+            assert monitor.end() == 0
+
+
+@pytest.mark.slow
+def test_readers_that_die_at_every_start_are_reported_and_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Log, status, metric, /readyz and canary; all by themselves as it was when the cause is gone."""
+    cause = tmp_path / "cause"
+    cause.touch()
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        f"if 'monitor.ingest.worker' in sys.orig_argv and os.path.exists({str(cause)!r}):\n"
+        "    os._exit(3)\n"
+    )
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
+    )
+    clip = moving_clip(tmp_path / "gate.mp4", 60)
+    with mosquitto(tmp_path / "broker") as broker, subscriber(broker.port) as heard:
+        plant = {
+            "site": "works",
+            "mqtt": {"port": broker.port},
+            "canary": {"every_s": 10},
+            "cameras": [{"name": "gate", "url": f"file:{clip}"}],
+        }
+        with running(tmp_path, plant) as monitor:
+            monitor.said("reader processes end soon after each start, 3 in a row, the last with exit status 3", 60)
+            assert (monitor.metric("vad_reader_restarts_total") or 0) >= 2
+            assert monitor.get("/readyz")[0] == 503
+            assert "no: readers: reader processes end soon after each start" in monitor.get("/readyz?verbose")[1]
+            until(lambda: heard.payloads("gate/status")[-1]["status"] == "lost", 20, "the status")
+            assert "its reader process ended (exit status 3)" in heard.payloads("gate/status")[-1]["reason"]
+            monitor.said("the canary failed (decode): the canary's clip was not decoded", 120)
+            assert monitor.get("/readyz")[0] == 503
+            cause.unlink()
+            monitor.said("the canary passed", 120)
+            until(lambda: monitor.get("/readyz") == (200, "ok\n"), 90, "/readyz 200")
+            until(lambda: heard.payloads("gate/status")[-1]["status"] in ("learning", "ok"), 60, "the camera")
+            assert monitor.end() == 0

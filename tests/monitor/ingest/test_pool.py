@@ -164,6 +164,30 @@ def test_a_killed_reader_process_is_replaced_and_nothing_counts_backward(
         assert others.items() <= w.pool.pids.items()
 
 
+def test_processes_that_die_at_every_start_are_a_crash_loop_until_one_lives(
+    watch: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cause = tmp_path / "cause"
+    cause.touch()
+    dies = (
+        f"import os, sys\nif 'monitor.ingest.worker' in sys.orig_argv and os.path.exists({str(cause)!r}): os._exit(3)\n"
+    )
+    (tmp_path / "sitecustomize.py").write_text(dies)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with watch([camera("a", f"file://{write_clip(tmp_path / 'a.mp4', frames=600, fps=30)}")]) as w:
+        w.until(lambda: w.pool.crash_loop is not None)
+        assert "3 in a row, the last with exit status 3" in w.pool.crash_loop
+        assert w.link("a") != "up"
+        w.until(lambda: w.pool.restarts >= 4)
+        assert len([one for one in caplog.records if "soon after each start" in one.message]) == 1, "a change, not each"
+        cause.unlink()
+        w.until(lambda: w.link("a") == "up")
+        w.until(lambda: w.pool.crash_loop is None, 30.0)
+        os.kill(next(iter(w.pool.pids)), signal.SIGKILL)
+        w.until(lambda: w.link("a") != "up")
+        assert w.pool.crash_loop is None, "one that ends after it lived is no loop"
+
+
 def test_a_camera_whose_process_ended_says_why_until_it_is_back(watch: Callable[..., Any], tmp_path: Path) -> None:
     with watch([camera("a", f"file://{write_clip(tmp_path / 'a.mp4', frames=600, fps=30)}")]) as w:
         w.until(lambda: w.link("a") == "up")
