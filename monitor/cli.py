@@ -256,25 +256,30 @@ def _placed(error: Exception) -> str:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    """Config first, then what it names: the artefact, and whether it fits its settings."""
+    """Config first, then what it names: the artefact, whether it fits its settings, and its canary's clip."""
     plant = _load(arguments.file)
     if plant is None:
         _say_artefact_mistake(arguments.file)
         return BAD_CONFIG
+    from monitor.detectors.canary import clip_of
     from monitor.scoring.rings import open_rings
 
     try:
         # As the monitor itself will: a check that knows less than a start would be trusted in vain.
         rings = open_rings(plant.scoring, files=False)
+        card, bags = rings.artefact.card, rings.bags
+        if card.canary is not None and plant.canary.every_s is not None:
+            clip_of(rings.artefact.folder, card.canary)
     except _mendable() as error:
         _say(f"{arguments.file}: {_placed(error)}")
         return BAD_CONFIG
-    card, bags = rings.artefact.card, rings.bags
     enabled = sum(camera.enabled for camera in plant.cameras)
     print(
         f"{arguments.file}: ok: {len(plant.cameras)} cameras ({enabled} enabled); artefact '{card.name}' on "
         f"{card.backbone}, l = {bags.length}, stride {bags.stride}, delay {bags.delay}"
     )
+    if card.canary is None and plant.canary.every_s is not None:
+        print(f"{arguments.file}: no canary: artefact '{card.name}' has none (vad-train canary adds one)")
     return OK
 
 

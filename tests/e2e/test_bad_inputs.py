@@ -124,6 +124,31 @@ def test_check_says_what_is_wrong_with_the_artefact_beside_what_is_wrong_with_th
     assert lines[1].startswith("both.yaml:3: scoring.artefact: there is no artefact 'defalt'")
 
 
+@pytest.mark.parametrize("harm", ["none recorded", "another clip"])
+def test_check_knows_of_the_artefacts_canary_what_a_start_knows(harm: str, tmp_path: Path) -> None:
+    folder = tmp_path / "ours"
+    shutil.copytree(artefact.resolve("default"), folder)
+    if harm == "none recorded":
+        card = json.loads((folder / "card.json").read_text())
+        del card["canary"]
+        (folder / "card.json").write_text(json.dumps(card))
+    else:
+        with (folder / "canary.mp4").open("ab") as clip:
+            clip.write(b"x")
+    (tmp_path / "plant.yaml").write_text(f"site: works\nmqtt: off\nscoring: {{artefact: ./ours}}\n{YARD}")
+    checked = vad_monitor(tmp_path, "check", "plant.yaml")
+    if harm == "none recorded":
+        assert checked.code == 0
+        said = "plant.yaml: no canary: artefact 'default' has none (vad-train canary adds one)"
+        assert checked.said.splitlines()[-1] == said
+        return
+    assert checked.code == 78
+    assert "canary.mp4 is damaged or another clip" in checked.said
+    started = vad_monitor(tmp_path, "--cameras", "plant.yaml", "--dry-run")
+    assert started.code == 78
+    assert "canary.mp4 is damaged or another clip" in started.said
+
+
 def test_wrong_usage_ends_with_2(tmp_path: Path) -> None:
     forgotten = vad_monitor(tmp_path, "--cameras")
     assert forgotten.said.splitlines()[-1] == "vad-monitor run: error: argument --cameras: expected one argument"
