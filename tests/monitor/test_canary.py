@@ -273,8 +273,8 @@ def test_detectors_that_are_not_as_they_were_fail_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_another_backbone_in_a_running_monitor_is_named(tmp_path: Path) -> None:
-    """The cached weights are others than those the canary was recorded with: what the card says of features differs."""
+def test_features_that_are_not_the_cards_make_a_running_monitor_unready(tmp_path: Path) -> None:
+    """The card is changed, not the backbone: another backbone has another fingerprint, and is refused at the start."""
     folder = tmp_path / "artefact"
     shutil.copytree(artefact.resolve("default"), folder)
     card = json.loads((folder / "card.json").read_text())
