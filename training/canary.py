@@ -21,14 +21,14 @@ LARGEST_KBIT = 3_000
 
 
 def add(folder: Path) -> Card:
-    """Renders the clip, records it (torch in float32 is the measure) and writes both into the artefact.
+    """Renders the clip, records it (on this CPU, in float32) and writes both into the artefact.
 
     Raises:
         ArtefactError, BackboneError: the artefact or its backbone's weights are not there or do not fit, a sentence.
     """
     loaded = artefact.load(folder)
     card = loaded.card
-    encoder = backbone.create(card.backbone, engine="eager" if card.backbone != "movinet_a0_stream" else "auto")
+    encoder = backbone.create(card.backbone)
     card.check_backbone(encoder.name, encoder.fingerprint)
     seconds = card.length * FRAMES_PER_SEGMENT / card.fps
     # Something happens half-way, so that the curve is no straight line.

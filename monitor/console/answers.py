@@ -173,7 +173,7 @@ class Similar(BaseModel):
     alert_id: str
     raised_s: float
     peak_score: Score
-    verdict: Literal["real", "false", "unsure"] | None
+    verdict: Verdict | None
     likeness: float
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -127,19 +127,15 @@ async def _asked(device: Device, login: str, password: str) -> Device:
             media = await camera.create_media_service()
             profiles = [await _profile(media, one) for one in await media.GetProfiles()]
     except TimeoutError:
-        return _faulty(device, f"it did not answer within {ASK_S:.0f} s")
+        return replace(device, fault=f"it did not answer within {ASK_S:.0f} s")
     except (ONVIFError, SoapError, ClientError, OSError, ValueError) as error:
         refused = re.search(r"auth|credential|password|sender", str(error), re.IGNORECASE) is not None
         why = "it refused the login" if refused else f"it does not answer as ONVIF says ({type(error).__name__})"
-        return _faulty(device, why)
+        return replace(device, fault=why)
     finally:
         await camera.close()
     kept = tuple(one for one in profiles if one is not None)
-    return (
-        _faulty(device, "it offers no stream")
-        if not kept
-        else Device(address=device.address, name=device.name, profiles=kept)
-    )
+    return replace(device, profiles=kept, fault=None if kept else "it offers no stream")
 
 
 async def _profile(media: Any, profile: Any) -> Profile | None:
@@ -157,10 +153,6 @@ async def _profile(media: Any, profile: Any) -> Profile | None:
         width_px=0 if size is None else int(size.Width),
         height_px=0 if size is None else int(size.Height),
     )
-
-
-def _faulty(device: Device, fault: str) -> Device:
-    return Device(address=device.address, name=device.name, fault=fault)
 
 
 def starter(found: Sequence[Device], login: str | None) -> str:

@@ -92,9 +92,10 @@ class _Figures:
             family = _family(row)
             value = getattr(figures_of_process, row.figure or "")
             if value is not None:
-                by_label = {(): value} if not row.labels else {(row.labels[0], name): n for name, n in value.items()}
-                for label, number in by_label.items():
-                    family.samples.append(Sample(row.name, dict([label]) if label else {}, float(number)))
+                if row.labels:
+                    family.samples += [Sample(row.name, {row.labels[0]: of}, float(n)) for of, n in value.items()]
+                else:
+                    family.samples.append(Sample(row.name, {}, float(value)))
                 yield family
 
     def _samples(self, row: Series, labels: dict[str, str], value: object) -> Iterable[Sample]:

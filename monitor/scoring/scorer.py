@@ -109,19 +109,19 @@ class Scorer:
         if not segments and self._stopping.is_set():
             return False
         real = [segment for segment in segments if segment.pictures is not None]
-        beside = [] if canary is None else [canary.next]
+        batch = real if canary is None else [*real, canary.next]
         started_s = time.perf_counter()
         try:
-            features_BD = self._rings.encode([*real, *beside]) if real or beside else None
+            features_BD = self._rings.encode(batch) if batch else None
             if features_BD is not None and features_BD.is_cuda:
                 torch.cuda.synchronize(features_BD.device)
         finally:
             self._source.release(segments)
         encoded_s = time.perf_counter()
         if canary is not None and features_BD is not None:
-            if canary.encoded(features_BD[-1]):
+            features_BD, own_1D = features_BD[:-1], features_BD[-1:]
+            if canary.encoded(own_1D):
                 self._finish(canary)
-            features_BD = features_BD[:-1] if real else None
         bags = self._rings.score(segments, features_BD)
         self._sink.batch(len(real), encoded_s - started_s, time.perf_counter() - encoded_s)
         if bags:
@@ -148,12 +148,12 @@ class _Canary:
     def next(self) -> Segment:
         return self._left[0]
 
-    def encoded(self, feature_D: Tensor) -> bool:
+    def encoded(self, feature_1D: Tensor) -> bool:
         """Takes the feature of ``next``; whether it was the last one."""
-        self._features.append(feature_D)
+        self._features.append(feature_1D)
         del self._left[0]
         return not self._left
 
     def features(self) -> Tensor:
         """(N, D)."""
-        return torch.stack(self._features)
+        return torch.cat(self._features)
