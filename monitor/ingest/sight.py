@@ -160,7 +160,7 @@ class Sight:
     ) -> str | None:
         """Why a segment that shows this picture must not be scored (one of ``UNFIT_PICTURES``), or None. ``luma`` as in
         ``broken_blocks``, None where the decoder gives no such plane."""
-        blocky = 0.0 if luma is None else broken_blocks(luma)
+        blocky = broken_blocks(luma) if luma is not None and "smeared" in self._patience else 0.0
         look = self.look(figures_of(picture, ignored), blocky, captured_s)
         return next((kind for kind in KINDS if kind in UNFIT_PICTURES and kind in look.shows), None)
 
