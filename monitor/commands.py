@@ -10,7 +10,6 @@ import asyncio
 import hashlib
 import logging
 import math
-import os
 import secrets
 import sqlite3
 import time
@@ -23,6 +22,7 @@ from pathlib import Path
 from monitor.alerting.command import Command, Refused, answer_payload, judge
 from monitor.alerting.contract import Payload, Topics, iso, level
 from monitor.console.history import HistoryError
+from monitor.ingest.clip import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -193,7 +193,7 @@ class Commands:
         finally:
             self._wanted = None
         link = snapshot_link(camera, captured_wall_s)
-        await asyncio.to_thread(write, self._folder, link, jpeg)
+        await asyncio.to_thread(write_whole, self._folder / link, lambda part: part.write_bytes(jpeg))
         facts: Mapping[str, str] = {"link": link, "sha256": hashlib.sha256(jpeg).hexdigest()}
         return Done(reason="written", snapshot={**facts, "captured_at": iso(captured_wall_s)})
 
@@ -202,20 +202,3 @@ def snapshot_link(camera: str, captured_wall_s: float) -> str:
     """Where retention finds it as it finds evidence; nothing of a command becomes a part of the path."""
     at = datetime.fromtimestamp(captured_wall_s, UTC)
     return f"{level(camera)}/{at:%Y-%m-%d}/command-{at:%Y%m%dT%H%M%S}-{secrets.token_hex(5)}.jpg"
-
-
-def write(folder: Path, link: str, data: bytes) -> None:
-    """Whole or not at all, and on the disk when it returns. Raises OSError."""
-    path = folder / link
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-    try:
-        with os.fdopen(descriptor, "wb") as out:
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise

@@ -96,7 +96,7 @@ def timed(packets: Sequence[Held]) -> Iterator[tuple[Held, int, int]]:
 def _write_clip(request: EvidenceRequest, packets: Sequence[Held], private: Polygons, notes: list[str]) -> Path:
     for path, form in ((request.clip_path, "mp4"), (request.clip_path.with_suffix(".mkv"), "matroska")):
         try:
-            _write(path, lambda part, form=form: _mux(part, form, packets, private))  # type: ignore[misc]
+            write_whole(path, lambda part, form=form: _mux(part, form, packets, private))  # type: ignore[misc]
         except _WrongContainerError:
             continue
         if form != "mp4":
@@ -208,7 +208,7 @@ def _write_snapshot(request: EvidenceRequest, packets: Sequence[Held], private: 
     written, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])
     if not written:
         raise ValueError("the picture could not be encoded")
-    _write(request.snapshot_path, lambda part: _write_bytes(part, data.tobytes()))
+    write_whole(request.snapshot_path, lambda part: part.write_bytes(data.tobytes()))
     return request.snapshot_path
 
 
@@ -217,11 +217,7 @@ def _from_key_before(packets: Sequence[Held], at_s: float) -> Sequence[Held]:
     return packets[keys[-1] :] if keys else packets
 
 
-def _write_bytes(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
-
-
-def _write(path: Path, write: Callable[[Path], None]) -> None:
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """To another name first: what has the right name is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
