@@ -28,8 +28,9 @@ from monitor.stage.layout import SEEDS
 from monitor.stage.rtsp import RtspServer
 from monitor.stage.scenes import Scene, write_clip
 from tests.e2e.running import RunningMonitor, running
+from tests.faults.rig import UNBOUNDED
 from tests.monitor.alerting.servers import mosquitto, subscriber
-from tests.soak.sample import family
+from tests.soak.sample import held
 
 CLIP_S = 20.0
 SAMPLE_EVERY_S = 10.0
@@ -75,32 +76,11 @@ def cameras(folder: Path, count: int) -> Iterator[list[dict[str, Any]]]:
             process.kill()
 
 
-def memory_mb(pid: int) -> float:
-    """Proportional set size of the monitor and its readers: shared pages are counted once."""
-    total_kb = 0
-    for member in family(pid):
-        with contextlib.suppress(OSError):
-            for line in Path(f"/proc/{member}/smaps_rollup").read_text().splitlines():
-                if line.startswith("Pss:"):
-                    total_kb += int(line.split()[1])
-    return total_kb / 1024
-
-
-def cpu_s(pid: int) -> float:
-    """User and system seconds of the monitor and its readers so far."""
-    ticks = 0
-    for member in family(pid):
-        with contextlib.suppress(OSError):
-            fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-    return ticks / 100
-
-
 def watch(monitor: RunningMonitor, minutes: float) -> list[dict[str, float]]:
     """Samples of memory, CPU and losses until the time is over."""
     samples = []
-    pid, began_s, before_cpu_s = monitor.process.pid, time.monotonic(), cpu_s(monitor.process.pid)
-    last_s = began_s
+    pid, began_s = monitor.process.pid, time.monotonic()
+    last_s, before_cpu_s = began_s, held(pid)["cpu_s"]
     while (now_s := time.monotonic()) - began_s < minutes * 60:
         threading.Event().wait(SAMPLE_EVERY_S)
         scrape = monitor.get("/metrics")[1].splitlines()
@@ -109,12 +89,12 @@ def watch(monitor: RunningMonitor, minutes: float) -> list[dict[str, float]]:
             return sum(float(line.rpartition(" ")[2]) for line in scrape if line.partition("{")[0] == name)
 
         now_s = time.monotonic()
-        used_s = cpu_s(pid)
+        now = held(pid)
         samples.append(
             {
                 "minute": (now_s - began_s) / 60,
-                "memory_mb": memory_mb(pid),
-                "cores": (used_s - before_cpu_s) / (now_s - last_s),
+                "memory_mb": now["monitor_pss_mb"] + now["readers_pss_mb"],
+                "cores": (now["cpu_s"] - before_cpu_s) / (now_s - last_s),
                 "segments": total("vad_camera_segments_total"),
                 "scored": total("vad_camera_segments_scored_total"),
                 "dropped": total("vad_camera_segments_dropped_total"),
@@ -122,7 +102,7 @@ def watch(monitor: RunningMonitor, minutes: float) -> list[dict[str, float]]:
                 "reconnects": total("vad_camera_reconnects_total"),
             }
         )
-        before_cpu_s, last_s = used_s, now_s
+        before_cpu_s, last_s = now["cpu_s"], now_s
     return samples
 
 
@@ -138,6 +118,7 @@ def paced(count: int, minutes: float) -> dict[str, Any]:
             plant = {
                 "site": "soak",
                 "mqtt": {"port": broker.port},
+                "alerts": UNBOUNDED,
                 "defaults": {"thresholds": always},
                 "cameras": watched,
             }

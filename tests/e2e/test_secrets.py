@@ -27,6 +27,7 @@ from tests.e2e.running import eventually, running
 from tests.e2e.test_watch import plant
 from tests.monitor.alerting.servers import mosquitto, subscriber
 from tests.monitor.ingest.conftest import needs_rtsp, rtsp_server  # noqa: F401 - fixtures
+from tests.soak.sample import family
 
 API = "/console/api/v1"
 OURS = {"X-VAD-Console": "1"}
@@ -94,11 +95,6 @@ def printed(*arguments: str) -> bytes:
         [sys.executable, "-m", "monitor", *arguments], cwd=ROOT, capture_output=True, timeout=120, check=False
     )
     return done.stdout + done.stderr
-
-
-def family(pid: int) -> list[int]:
-    children = [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return [pid, *(member for child in children for member in family(child))]
 
 
 def test_the_search_finds_what_it_looks_for() -> None:

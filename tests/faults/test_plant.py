@@ -34,6 +34,7 @@ from tests.faults.rig import (
     waited_s,
 )
 from tests.monitor.ingest.conftest import LIVE, RtspServer, needs_rtsp  # noqa: F401 - a fixture
+from tests.soak.sample import readers
 
 pytestmark = pytest.mark.slow
 
@@ -85,18 +86,11 @@ def plant(tmp_path_factory: pytest.TempPathFactory, needs_rtsp: None) -> Iterato
         rest.kill()
 
 
-def readers_of(monitor_pid: int) -> list[int]:
-    """The pids of its reader processes."""
-    tasks = Path(f"/proc/{monitor_pid}/task").iterdir()
-    children = {pid for task in tasks for pid in (task / "children").read_text().split()}
-    return sorted(int(pid) for pid in children if b"monitor.ingest.worker" in _command(pid))
-
-
 def reader_of(monitor_pid: int, port: int) -> int:
     """The pid of the reader process that is connected to this port of 127.0.0.1."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     sockets = {f"socket:[{row[9]}]" for row in rows if int(row[2].rpartition(":")[2], 16) == port}
-    (found,) = [pid for pid in readers_of(monitor_pid) if sockets & _open_files(pid)]
+    (found,) = [pid for pid in readers(monitor_pid) if sockets & _open_files(pid)]
     return found
 
 
@@ -122,13 +116,6 @@ def _frames_come(rig: Rig, camera: str) -> float:
 
     before = frames()
     return waited_s(lambda: frames() > before, 30, f"frames of {camera}")
-
-
-def _command(pid: str) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except FileNotFoundError:
-        return b""
 
 
 # -- the outbox's disk, first: later its files have room of their own, and do without the disk's for a minute -------
@@ -579,15 +566,15 @@ def test_a_monitor_that_is_killed_in_the_middle_of_its_alarms_is_missed_and_ends
         alert["alert_id"] for alert in rig.alerts() if alert["kind"] == "ended"
     }
     assert len(open_alerts) == 4
-    readers = readers_of(rig.monitor.process.pid)
-    assert len(readers) == 2
+    pids = readers(rig.monitor.process.pid)
+    assert len(pids) == 2
     since = rig.mark()
     rig.monitor.process.kill()
     rig.monitor.process.wait()
     detected_s = waited_s(
         lambda: [one["state"] for one in rig.told("availability", since)][-1:] == ["offline"], 30, "the last will"
     )
-    waited_s(lambda: not any(Path(f"/proc/{pid}").exists() for pid in readers), 10, "the readers' end")
+    waited_s(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 10, "the readers' end")
     began_s = time.monotonic()
     rig.monitor.close()
     rig.start(("-m", "tests.faults.failing_scorer"))  # its accelerator will fail, see below

@@ -16,10 +16,11 @@ import pytest
 from tests.e2e.running import RunningMonitor
 from tests.faults.disks import Disk, disk
 from tests.faults.relay import LossyRelay
+from tests.faults.rig import UNBOUNDED
 from tests.monitor.alerting.servers import Mosquitto, Subscriber, mosquitto, subscriber
 from tests.monitor.ingest.conftest import RtspServer
 from tests.soak.plan import Fault
-from tests.soak.sample import READER, family
+from tests.soak.sample import readers
 
 SIZE_PX, FPS = (320, 180), 5
 LIVE = (
@@ -77,6 +78,7 @@ def soaked(folder: Path, count: int) -> Iterator[Soaked]:
             "defaults": {"thresholds": ALWAYS, **patience},
             "evidence": {"folder": "evidence", "pre_roll_s": 2.0, "post_roll_s": 2.0, "keep_mb": 8},
             "ingest": {"cameras_per_process": 4},
+            "alerts": UNBOUNDED,
             "canary": {"every_s": 60},
             "cameras": cameras,
         }
@@ -98,15 +100,6 @@ def _end(server: RtspServer) -> None:
     server.kill()
 
 
-def readers(monitor: RunningMonitor) -> list[int]:
-    found = []
-    for pid in family(monitor.process.pid):
-        with contextlib.suppress(FileNotFoundError):
-            if READER in Path(f"/proc/{pid}/cmdline").read_bytes():
-                found.append(pid)
-    return found
-
-
 @contextlib.contextmanager
 def fault(soak: Soaked, one: Fault) -> Iterator[None]:
     """It lasts as long as the ``with`` block."""
@@ -121,7 +114,7 @@ def fault(soak: Soaked, one: Fault) -> Iterator[None]:
             yield
             server.start()
         case "reader killed" | "reader stopped":
-            pids = readers(soak.monitor)
+            pids = readers(soak.monitor.process.pid)
             number = signal.SIGKILL if one.kind == "reader killed" else signal.SIGSTOP
             os.kill(pids[one.which % len(pids)], number)
             yield  # a stopped one is ended and replaced by the monitor

@@ -35,6 +35,16 @@ def family(pid: int) -> list[int]:
     return members
 
 
+def readers(pid: int) -> list[int]:
+    """The reader processes of a monitor."""
+    found = []
+    for member in family(pid):
+        with contextlib.suppress(OSError):
+            if READER in Path(f"/proc/{member}/cmdline").read_bytes():
+                found.append(member)
+    return found
+
+
 def held(pid: int) -> dict[str, float]:
     """Memory in MB (PSS: shared pages once), descriptors, threads and CPU seconds, of the monitor and its readers."""
     found: Counter[str] = Counter()
