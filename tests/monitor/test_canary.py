@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import shutil
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -70,6 +71,44 @@ def test_the_shipped_artefacts_pass_on_the_engine_that_is_here(
     found, card = curve_and_card
     assert canary.judge(found, card) is None
     assert artefact.read_card("staged").canary is not None
+
+
+@pytest.mark.slow
+def test_engines_are_within_the_tolerance_and_a_layer_that_half_works_is_not(tmp_path: Path) -> None:
+    """Prints the README's figures: how far each is from the card, and what a run costs (pytest -s)."""
+    from monitor.features import backbone
+    from monitor.features.engine import Eager
+
+    def children_s() -> float:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
+    loaded = artefact.load("default")
+    card = loaded.card.canary
+    assert card is not None
+    eager, openvino = (backbone.create(loaded.card.backbone, engine=engine) for engine in ("eager", "openvino"))
+    assert isinstance(eager, Eager)
+    began_s = time.process_time() + children_s()
+    decoded = _canary_of(loaded, lambda _: Future())._decode()
+    decoding_s = time.process_time() + children_s() - began_s
+    assert isinstance(decoded, list), decoded
+    pictures = np.stack([one.pictures for one in decoded if one.pictures is not None])
+    began_s = time.process_time()
+    found = {"openvino": openvino.encode(pictures)}
+    print(f"a run: {decoding_s:.2f} s of CPU to decode, {time.process_time() - began_s:.2f} s to encode")
+    found["torch float32"] = eager.encode(pictures)
+    with torch.inference_mode():
+        with torch.autocast("cpu", torch.bfloat16):
+            found["torch bfloat16"] = eager.module(torch.from_numpy(pictures)).float()
+        eager.module.network.blocks[8].project[0].weight[:20] = 0  # type: ignore[index,union-attr]
+        found["20 of 112 channels dead"] = eager.module(torch.from_numpy(pictures))
+    wanted_NS = np.array(card.sketch)
+    for name, features_ND in found.items():
+        curve = canary.curve(loaded.standardise(features_ND), loaded.ensemble)
+        away = float(np.linalg.norm(curve.sketch_NS - wanted_NS) / np.linalg.norm(wanted_NS))
+        print(f"{name}: {away:.1e} of the features' length, scores {np.abs(curve.scores_N - card.scores).max():.1e}")
+        fault = canary.judge(curve, card)
+        assert (fault and fault.part) == ("features" if "dead" in name else None), name
 
 
 @pytest.mark.parametrize("part", ["features", "scores", "long_term", "short_term", "decode"])
