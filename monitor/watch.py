@@ -55,6 +55,8 @@ class _Watched:
     picture: PictureSeen | None = None
     looked_s: float | None = None
     """When it was last looked at, if its stream was up then."""
+    at_loss: Progress | None = None
+    """How far its ring was when the stream was last not up; None once something has come since."""
     barren_s: float = 0.0
     """How long frames have come since the ring was last full."""
     invalid_then: Mapping[str, int] = field(default_factory=dict)
@@ -206,6 +208,7 @@ class Watch:
             drift_limit_ppm=camera.drift_limit_ppm,
             segments_held=progress.filled,
             segments_needed=self._bags.length,
+            awaited=watched.at_loss is not None,
             scored_ratio=watched.tally.recent(now_s),
             invalid_share=watched.invalid.recent(),
             invalid_reason=watched.invalid_reason,
@@ -221,6 +224,10 @@ class Watch:
         elif watched.looked_s is not None and health.link == "up":  # an outage counts for nothing
             watched.barren_s += now_s - watched.looked_s
         watched.looked_s = now_s if health.link == "up" else None
+        if health.link != "up":
+            watched.at_loss = progress
+        elif progress != watched.at_loss:
+            watched.at_loss = None
         more = {reason: count - watched.invalid_then.get(reason, 0) for reason, count in health.invalid.items()}
         watched.invalid_reason = max(
             (r for r in more if more[r] > 0), key=lambda r: more[r], default=watched.invalid_reason

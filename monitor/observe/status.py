@@ -7,7 +7,7 @@
 | the stream is lost, has ended, or could not be opened | lost |
 | the stream is being opened for the first time | connecting |
 | the picture is unfit (frozen, black …), more than 5 % of the latest segments are, or no bag ever is whole | degraded |
-| fewer than l segments are in the ring | learning |
+| fewer than l segments are in the ring, or none has come since the stream came back | learning |
 | less than 95 % of the last five minutes were scored, or clips will be too short | degraded |
 | none of these | ok |
 
@@ -49,6 +49,8 @@ class Facts:
     """In the ring."""
     segments_needed: int
     """l."""
+    awaited: bool = False
+    """The stream is up again, and nothing of it has reached the ring, which still holds what was before."""
     scored_ratio: float | None = None
     """Over the last five minutes; None: too early to say."""
     invalid_share: float | None = None
@@ -74,7 +76,7 @@ def camera_status(facts: Facts) -> tuple[CameraStatus, str]:
         return CameraStatus.LOST, lost
     if facts.link == "connecting":
         return CameraStatus.CONNECTING, "the stream is being opened"
-    learning = facts.segments_held < facts.segments_needed
+    learning = facts.awaited or facts.segments_held < facts.segments_needed
     picture = (*_picture_faults(facts), *(_barren(facts) if learning and facts.barren else ()))
     if picture or not learning:
         degraded = (*picture, *(() if learning else _scoring_faults(facts)))
@@ -82,7 +84,11 @@ def camera_status(facts: Facts) -> tuple[CameraStatus, str]:
             return CameraStatus.DEGRADED, "; ".join((*degraded, *_beside(facts)))
     if learning:
         missing = facts.segments_needed - facts.segments_held
-        seen = f"{facts.segments_held} of {facts.segments_needed} segments seen; scored after {missing} more"
+        seen = (
+            "the stream is back; its first segment has not come yet"
+            if facts.awaited
+            else f"{facts.segments_held} of {facts.segments_needed} segments seen; scored after {missing} more"
+        )
         return CameraStatus.LEARNING, "; ".join((seen, *_beside(facts)))
     if not facts.publishes_alerts:
         return CameraStatus.OK, "; ".join(

@@ -103,6 +103,40 @@ def test_a_camera_connects_learns_is_watched_degrades_and_is_lost(watch: Watch, 
     ]
 
 
+@pytest.mark.parametrize(
+    ("arrived", "then"),
+    [
+        (Progress(filled=1, restarts=1, scored=7), CameraStatus.LEARNING),
+        (Progress(filled=4, scored=8), CameraStatus.OK),  # so short an outage that it was bridged
+    ],
+)
+def test_a_camera_that_is_back_is_not_ok_for_what_its_ring_still_holds(
+    watch: Watch, clock: Clock, arrived: Progress, then: CameraStatus
+) -> None:
+    watch.configure([camera()])
+    lost = {"gate": CameraHealth(link="lost", fault="connection refused")}
+    walk = []
+    for health, progress in [
+        (UP, Progress(filled=4, scored=6)),
+        (lost, Progress(filled=4, scored=6)),
+        (lost, Progress(filled=4, scored=7)),  # what was on its way when the stream was lost
+        (UP, Progress(filled=4, scored=7)),
+        (UP, Progress(filled=4, scored=7)),
+        (UP, arrived),
+    ]:
+        clock.now_s += 1
+        watch.look(health, {"gate": progress}, {})
+        walk.append(watch.seen()["gate"].status)
+    assert walk == [
+        CameraStatus.OK,
+        CameraStatus.LOST,
+        CameraStatus.LOST,
+        CameraStatus.LEARNING,
+        CameraStatus.LEARNING,
+        then,
+    ]
+
+
 def test_the_first_look_tells_every_camera_whatever_a_former_life_left_retained(watch: Watch) -> None:
     watch.configure([camera("gate"), camera("off", enabled=False)])
     first = watch.look({}, {}, {})

@@ -59,6 +59,7 @@ def facts(**changed: Any) -> Facts:
         ({"link": "connecting"}, "connecting", "the stream is being opened"),
         ({"link": "connecting", "fault": "connection refused"}, "lost", "connection refused"),
         ({"segments_held": 12}, "learning", "12 of 32 segments seen; scored after 20 more"),
+        ({"awaited": True}, "learning", "the stream is back; its first segment has not come yet"),
         (
             {"segments_held": 0, "scored_ratio": 0.2},
             "learning",
@@ -113,6 +114,7 @@ PRECEDENCE: list[tuple[str, dict[str, Any]]] = [
     ("degraded", {"picture_faults": ("frozen",)}),
     ("degraded", {"invalid_share": 0.5}),
     ("learning", {"segments_held": 3}),
+    ("learning", {"awaited": True}),
     ("degraded", {"scored_ratio": 0.5}),
     ("degraded", {"recorder_short": True}),
 ]
@@ -131,7 +133,7 @@ def test_in_every_combination_of_facts_the_first_row_that_holds_decides() -> Non
         assert reason.endswith(".") is False
         assert "None" not in reason
         seen += 1
-    assert seen == 512
+    assert seen == 1024
 
 
 def test_every_status_has_facts_that_lead_to_it() -> None:
