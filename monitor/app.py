@@ -854,20 +854,26 @@ async def _embedded(settings: Mqtt) -> AsyncIterator[Mqtt]:
         )
 
 
+ONE_ORDER_S = 0.5
+"""Signals that come so close together are one order: supervisors and shells tell a process and its group both."""
+
+
 @contextlib.contextmanager
 def signals(monitor: Monitor) -> Iterator[None]:
     """SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reloads."""
     loop = asyncio.get_running_loop()
-    asked = False
+    asked_s: float | None = None
     reloads: set[asyncio.Task[None]] = set()
 
     def end() -> None:
-        nonlocal asked
-        if asked:
+        nonlocal asked_s
+        if asked_s is not None and loop.time() - asked_s < ONE_ORDER_S:
+            return
+        if asked_s is not None:
             log.warning("stopped at once, without draining: asked a second time")
             logging.shutdown()
             os._exit(1)
-        asked = True
+        asked_s = loop.time()
         monitor.stop()
 
     def reload() -> None:

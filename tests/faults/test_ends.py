@@ -79,6 +79,38 @@ def test_sigterm_while_a_camera_connects_does_not_wait_for_it(silent: int, tmp_p
         ended(monitor, "connecting", "exit code 0; log: stopping: draining")
 
 
+def test_a_sigterm_that_comes_twice_at_once_is_one_order_to_drain(clip: Path, tmp_path: Path) -> None:
+    """A supervisor tells the process and its group; a shell does when it is closed."""
+    with running(tmp_path / "monitor", plant(clip.as_uri())) as monitor:
+        monitor.said("camera 'yard': learning")
+        monitor.process.send_signal(signal.SIGTERM)
+        time.sleep(0.02)  # two that wait at the same time are one for the kernel
+        ended(monitor, "learning, sent twice at once", "exit code 0; log: stopping: draining")
+        assert "asked a second time" not in monitor.log
+
+
+def test_a_second_sigterm_ends_a_drain_at_once(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "monitor").mkdir()
+    alerting = plant(clip.as_uri()) | {"drain_s": 30, "defaults": {"thresholds": ALWAYS}}
+    with (
+        disk(tmp_path / "monitor" / "state", tmp_path / "state.img") as state,
+        running(tmp_path / "monitor", alerting) as monitor,
+    ):
+        monitor.said("alarm raised")
+        with state.frozen():  # nothing else makes a drain last as surely
+            time.sleep(2)
+            monitor.process.send_signal(signal.SIGTERM)
+            monitor.said("stopping: draining")
+            time.sleep(1)
+            began_s = time.monotonic()
+            monitor.process.send_signal(signal.SIGTERM)
+            monitor.said("stopped at once, without draining: asked a second time")
+            took_s = time.monotonic() - began_s
+        assert monitor.process.wait(10) == 1
+    seen = "exit code 1; log: stopped at once, without draining"
+    record(Row(fault="a second SIGTERM while it drains", seen=seen, recovered_s=took_s, recover_limit_s=1.0))
+
+
 def test_sigterm_while_the_disk_hangs_ends_it_all_the_same(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "monitor").mkdir()
     hanging = plant(clip.as_uri()) | {"defaults": {"thresholds": ALWAYS}}
