@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -37,6 +38,13 @@ class Row:
             return None
         judged = self.value if self.ratio is None else self.ratio
         return judged <= self.target if self.better == "lower" else judged >= self.target
+
+
+def kept(file: Path) -> str:
+    """What ``write`` wrote, as the README shows it."""
+    said = json.loads(file.read_text(encoding="utf-8"))
+    rows = [Row(**{key: row[key] for key in row if key not in ("ratio", "met")}) for row in said["rows"]]
+    return f"{said['machine']}, commit {said['commit']}:\n\n{table(rows)}"
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -74,8 +82,6 @@ def write(rows: Sequence[Row], out: Path, **more: Any) -> None:
 
 def machine() -> str:
     """The processor, how many cores of it this process may use, and how loaded it was a minute ago."""
-    import os
-
     model = next(
         (
             line.partition(":")[2].strip()
