@@ -215,13 +215,19 @@ def hand_over(file: Path, frames: float) -> Row:
     # The difference of two sizes, both in as many processes as there are cores: what is paid once falls out.
     few = len(os.sched_getaffinity(0))
     many = 5 * few
-    more_s = min(through_the_pool(many) for _ in range(3)) - min(through_the_pool(few) for _ in range(3))
-    alone_s = min(in_this_thread() for _ in range(3))
+
+    def beyond_us() -> float:
+        more_s = min(through_the_pool(many) for _ in range(2)) - min(through_the_pool(few) for _ in range(2))
+        alone_s = min(in_this_thread() for _ in range(4))
+        return 1e6 * (more_s / (many - few) - alone_s) / frames
+
+    # A small difference of large figures: it is measured three times, and all three are shown.
+    low_us, middle_us, high_us = sorted(beyond_us() for _ in range(3))
     return Row(
         name="hand-over to the monitor: CPU a frame beyond reading it",
-        value=1e6 * (more_s / (many - few) - alone_s) / frames,
+        value=middle_us,
         unit="µs",
-        limit=f"{1e6 * alone_s / frames:.0f} µs a frame to read it",
+        limit=f"a difference of two far larger figures: {low_us:.0f}, {middle_us:.0f}, {high_us:.0f} in three tries",
         target=60.0,
     )
 
