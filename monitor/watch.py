@@ -56,7 +56,7 @@ class _Watched:
     looked_s: float | None = None
     """When it was last looked at, if its stream was up then."""
     at_loss: Progress | None = None
-    """How far its ring was when the stream was last not up; None once something has come since."""
+    """How far its ring was when the stream was last not up; None: it was empty, or something has come since."""
     barren_s: float = 0.0
     """How long frames have come since the ring was last full."""
     invalid_then: Mapping[str, int] = field(default_factory=dict)
@@ -225,7 +225,7 @@ class Watch:
             watched.barren_s += now_s - watched.looked_s
         watched.looked_s = now_s if health.link == "up" else None
         if health.link != "up":
-            watched.at_loss = progress
+            watched.at_loss = progress if progress.filled else None
         elif progress != watched.at_loss:
             watched.at_loss = None
         more = {reason: count - watched.invalid_then.get(reason, 0) for reason, count in health.invalid.items()}

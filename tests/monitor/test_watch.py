@@ -137,6 +137,13 @@ def test_a_camera_that_is_back_is_not_ok_for_what_its_ring_still_holds(
     ]
 
 
+def test_a_camera_that_is_up_for_the_first_time_is_not_back(watch: Watch) -> None:
+    watch.configure([camera()])
+    watch.look({"gate": CameraHealth(link="connecting")}, {}, {})
+    watch.look(UP, {}, {})
+    assert watch.seen()["gate"].reason == "0 of 4 segments seen; scored after 4 more"
+
+
 def test_the_first_look_tells_every_camera_whatever_a_former_life_left_retained(watch: Watch) -> None:
     watch.configure([camera("gate"), camera("off", enabled=False)])
     first = watch.look({}, {}, {})
