@@ -860,21 +860,20 @@ ONE_ORDER_S = 0.5
 
 @contextlib.contextmanager
 def signals(monitor: Monitor) -> Iterator[None]:
-    """SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reloads."""
+    """SIGTERM and SIGINT drain, a second order ends at once; SIGHUP reloads."""
     loop = asyncio.get_running_loop()
     asked_s: float | None = None
     reloads: set[asyncio.Task[None]] = set()
 
     def end() -> None:
         nonlocal asked_s
-        if asked_s is not None and loop.time() - asked_s < ONE_ORDER_S:
-            return
-        if asked_s is not None:
+        if asked_s is None:
+            asked_s = loop.time()
+            monitor.stop()
+        elif loop.time() - asked_s >= ONE_ORDER_S:
             log.warning("stopped at once, without draining: asked a second time")
             logging.shutdown()
             os._exit(1)
-        asked_s = loop.time()
-        monitor.stop()
 
     def reload() -> None:
         task = loop.create_task(monitor.reload(), name="reload")
