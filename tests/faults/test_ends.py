@@ -89,44 +89,42 @@ def test_a_sigterm_that_comes_twice_at_once_is_one_order_to_drain(clip: Path, tm
         assert "asked a second time" not in monitor.log
 
 
-def test_a_second_sigterm_ends_a_drain_at_once(clip: Path, tmp_path: Path) -> None:
-    (tmp_path / "monitor").mkdir()
-    alerting = plant(clip.as_uri()) | {"drain_s": 30, "defaults": {"thresholds": ALWAYS}}
+@contextlib.contextmanager
+def its_disk_hangs(clip: Path, folder: Path, drain_s: float) -> Iterator[RunningMonitor]:
+    """A monitor whose alarm is raised and whose disk hangs meanwhile; afterwards it must have ended with code 1."""
+    (folder / "monitor").mkdir()
+    alerting = plant(clip.as_uri()) | {"drain_s": drain_s, "defaults": {"thresholds": ALWAYS}}
     with (
-        disk(tmp_path / "monitor" / "state", tmp_path / "state.img") as state,
-        running(tmp_path / "monitor", alerting) as monitor,
+        disk(folder / "monitor" / "state", folder / "state.img") as state,
+        running(folder / "monitor", alerting) as monitor,
     ):
         monitor.said("alarm raised")
-        with state.frozen():  # nothing else makes a drain last as surely
-            time.sleep(2)
-            monitor.process.send_signal(signal.SIGTERM)
-            monitor.said("stopping: draining")
-            time.sleep(1)
-            began_s = time.monotonic()
-            monitor.process.send_signal(signal.SIGTERM)
-            monitor.said("stopped at once, without draining: asked a second time")
-            took_s = time.monotonic() - began_s
+        with state.frozen():
+            time.sleep(2)  # a look, at least, is waiting for it by now
+            yield monitor
+        # The kernel lets nobody go who waits for a frozen disk: its end is seen when the disk thaws.
         assert monitor.process.wait(10) == 1
+
+
+def test_a_second_sigterm_ends_a_drain_at_once(clip: Path, tmp_path: Path) -> None:
+    with its_disk_hangs(clip, tmp_path, drain_s=30) as monitor:  # nothing else makes a drain last as surely
+        monitor.process.send_signal(signal.SIGTERM)
+        monitor.said("stopping: draining")
+        time.sleep(1)
+        began_s = time.monotonic()
+        monitor.process.send_signal(signal.SIGTERM)
+        monitor.said("stopped at once, without draining: asked a second time")
+        took_s = time.monotonic() - began_s
     seen = "exit code 1; log: stopped at once, without draining"
     record(Row(fault="a second SIGTERM while it drains", seen=seen, recovered_s=took_s, recover_limit_s=1.0))
 
 
 def test_sigterm_while_the_disk_hangs_ends_it_all_the_same(clip: Path, tmp_path: Path) -> None:
-    (tmp_path / "monitor").mkdir()
-    hanging = plant(clip.as_uri()) | {"defaults": {"thresholds": ALWAYS}}
-    with (
-        disk(tmp_path / "monitor" / "state", tmp_path / "state.img") as state,
-        running(tmp_path / "monitor", hanging) as monitor,
-    ):
-        monitor.said("alarm raised")
-        with state.frozen():
-            time.sleep(2)  # a look, at least, is waiting for it by now
-            began_s = time.monotonic()
-            monitor.process.send_signal(signal.SIGTERM)
-            monitor.said("stopped without draining: the disk has not answered")
-            took_s = time.monotonic() - began_s
-        # The kernel lets nobody go who waits for a frozen disk: its end is seen when the disk thaws.
-        assert monitor.process.wait(10) == 1
+    with its_disk_hangs(clip, tmp_path, drain_s=4) as monitor:
+        began_s = time.monotonic()
+        monitor.process.send_signal(signal.SIGTERM)
+        monitor.said("stopped without draining: the disk has not answered")
+        took_s = time.monotonic() - began_s
     seen = "exit code 1; log: stopped without draining; what is raised ends at the next start"
     record(Row(fault="SIGTERM while the disk hangs", seen=seen, recovered_s=took_s, recover_limit_s=END_LIMIT_S + 1))
 
