@@ -1,8 +1,8 @@
 """Every stage's speed on this machine's cores, beside a peer that does the same work: ``python -m tests.bench.cpu``.
 
 Start-up, ingest (decode, scaling, hand-over) beside ffmpeg, backbones beside eager torch and the machine's own matrix
-product, batching. Cameras end to end: ``tests.bench.paced``. Nothing else should run meanwhile; the
-load is written down.
+product, batching. Cameras end to end: ``tests.bench.paced``. Nothing else should run meanwhile; how loaded the machine
+was at the start is written down.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,8 +33,8 @@ from monitor.ingest.pool import ReaderPool
 from monitor.ingest.reader import Reader
 from monitor.stage.layout import SEEDS
 from monitor.stage.scenes import Scene, write_clip
-from tests.bench.rows import Row, table, write
-from tests.conftest import ROOT, needs_program
+from tests.bench.rows import Row, machine, table, write
+from tests.conftest import ROOT
 
 KEPT = ROOT / "tests" / "bench" / "results" / "cpu.json"
 EVERY_FRAME = Preprocessing(height_px=224, width_px=224, fit="crop", short_side_px=256, frames=tuple(range(16)))
@@ -124,8 +125,8 @@ def ffmpeg(program: str, file: Path, size_px: tuple[int, int]) -> None:
     )  # fmt: skip
 
 
-def ingest(folder: Path, seconds: float) -> list[Row]:
-    program = needs_program("ffmpeg", "ffmpeg")
+def ingest(program: str, folder: Path, seconds: float) -> list[Row]:
+    """``program``: ffmpeg."""
     rows = []
     for name, width_px, height_px, fps in (
         ("1080p25", 1920, 1080, 25),
@@ -191,21 +192,21 @@ def hand_over(file: Path, frames: float) -> Row:
 
     def through_the_pool(copies: int) -> float:
         """CPU of the monitor's side and the reader process for so many readings, start and import included."""
-        before_s, before_children = time.process_time(), resource.getrusage(resource.RUSAGE_CHILDREN)
         cameras = [
             ReaderSettings(name=str(copy), url=file.as_uri(), fps=15, frozen_after_s=None) for copy in range(copies)
         ]
-        with ReaderPool(cameras, EVERY_FRAME, ingest=Ingest(), evidence=EvidenceSettings(), live=False) as pool:
-            left = copies
-            while left:
-                segments = pool.take(64, 0.0, 1.0)
-                left -= sum(segment.last for segment in segments)
-                pool.release(segments)
-        after_children = resource.getrusage(resource.RUSAGE_CHILDREN)
-        children_s = (
-            after_children.ru_utime + after_children.ru_stime - before_children.ru_utime - before_children.ru_stime
-        )
-        return time.process_time() - before_s + children_s
+
+        def read_all() -> None:
+            with ReaderPool(cameras, EVERY_FRAME, ingest=Ingest(), evidence=EvidenceSettings(), live=False) as pool:
+                left = copies
+                while left:
+                    segments = pool.take(64, 0.0, 1.0)
+                    left -= sum(segment.last for segment in segments)
+                    pool.release(segments)
+
+        began_s = time.process_time()
+        children_s = child_cpu_s(read_all)
+        return time.process_time() - began_s + children_s
 
     def in_this_thread() -> float:
         began_s = time.process_time()
@@ -316,12 +317,16 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=5)
     parser.add_argument("--backbones", nargs="*", default=["effnet_lite0", "i3d_r50"])
     arguments = parser.parse_args()
+    program = shutil.which("ffmpeg")
+    if program is None:
+        parser.error("ingest is measured beside ffmpeg, which is not installed (Debian package ffmpeg)")
+    on = machine()
     rows = start_up()
     with tempfile.TemporaryDirectory(prefix="vad-bench-") as folder:
-        rows += ingest(Path(folder), arguments.seconds)
+        rows += ingest(program, Path(folder), arguments.seconds)
     rows += backbones(arguments.backbones, arguments.times)
     print(table(rows))
-    write(rows, arguments.out)
+    write(rows, arguments.out, on)
 
 
 if __name__ == "__main__":

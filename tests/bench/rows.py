@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from tests.conftest import ROOT
 
@@ -24,7 +24,7 @@ class Row:
     peer: str | None = None
     peer_value: float | None = None
     limit: str | None = None
-    """What physics or the peer's own arithmetic allows, in words and figures."""
+    """What physics allows, or where the time goes, in words and figures."""
     target: float | None = None
     better: Literal["higher", "lower"] = "lower"
 
@@ -65,16 +65,15 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def write(rows: Sequence[Row], out: Path, **more: Any) -> None:
-    """As JSON, with the machine and the commit."""
+def write(rows: Sequence[Row], out: Path, on: str) -> None:
+    """As JSON, with the machine (``machine()`` before the first row: a benchmark is a load itself) and the commit."""
     said = {
-        "machine": machine(),
+        "machine": on,
         "commit": subprocess.run(
             ["git", "describe", "--always", "--dirty"],
             cwd=ROOT, capture_output=True, text=True, check=False,
         ).stdout.strip(),
         "rows": [asdict(row) | {"ratio": row.ratio, "met": row.met} for row in rows],
-        **more,
     }  # fmt: skip
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

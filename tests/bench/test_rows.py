@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.cpu import KEPT
-from tests.bench.rows import Row, kept, table, write
+from tests.bench.rows import Row, kept, machine, table, write
 from tests.conftest import ROOT
 
 
@@ -28,7 +28,7 @@ def test_a_target_is_one_of_the_ratio_where_there_is_a_peer(row: Row, ratio: flo
 
 def test_what_is_written_is_read_again_with_machine_and_commit(tmp_path: Path) -> None:
     rows = [Row(name="a", value=2.0, unit="s", peer="b", peer_value=4.0, target=0.4), Row(name="c", value=1.0, unit="")]
-    write(rows, tmp_path / "rows.json")
+    write(rows, tmp_path / "rows.json", machine())
     shown = kept(tmp_path / "rows.json")
     assert shown.endswith(table(rows))
     assert "| a | 2 s | b: 4 s | 0.50 | – | ≤ 0.4 | **no** |" in shown
