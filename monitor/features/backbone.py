@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-EngineName = Literal["auto", "eager", "eager_fp16", "openvino"]
+EngineName = Literal["auto", "eager", "eager_fp16", "graphs", "planes_fp16", "openvino"]
 
 
 class BackboneError(ValueError):
@@ -51,7 +51,7 @@ class Backbone(Protocol):
 
     @property
     def engine(self) -> str:
-        """What computes it: ``eager``, ``eager_fp16``, ``openvino`` or ``litert``."""
+        """What computes it: an ``EngineName`` but ``auto``, or ``litert``."""
 
     @property
     def device(self) -> torch.device:
@@ -127,8 +127,9 @@ def create(
     """A backbone ready to encode.
 
     ``device``: ``cpu``, ``cuda`` or ``cuda:N``. ``weights``: a .safetensors, .pth, .pyth or .tflite file, or None for
-    what the cache (or, for ``effnet_lite0``, its package) has. ``engine``: ``auto`` is OpenVINO on a CPU that
-    can run it, else torch in float32; ``threads``: OpenVINO's, None for what CPU affinity and cgroup allow.
+    what the cache (or, for ``effnet_lite0``, its package) has. ``engine``: ``auto`` is OpenVINO on a CPU that can run
+    it, else torch in float32; on CUDA graphs, of residual networks in float16 (``engine._start_cuda``). ``threads``:
+    OpenVINO's, None for what CPU affinity and cgroup allow.
     Raises BackboneError (or its WeightsError), a sentence.
     """
     from monitor.features import engine as engines

@@ -6,9 +6,12 @@ Every engine gives the same features but for rounding, so a fingerprint does not
 from __future__ import annotations
 
 import logging
+import math
 import os
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +21,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from monitor.features.backbone import Backbone, BackboneError, EngineName, Recipe
 from monitor.flow import Preprocessing
+
+if TYPE_CHECKING:
+    from monitor.features.planes import Moves
 
 log = logging.getLogger(__name__)
 
@@ -37,14 +43,12 @@ def start(
     ``threads``: of OpenVINO, None for what the machine allows. ``cache``: a folder for converted graphs.
     """
     place = resolve_device(device)
-    if engine == "eager_fp16":
-        if place.type != "cuda":
-            raise BackboneError("engine eager_fp16 is for CUDA: on a cpu it would be many times slower; use auto")
-        return Eager(recipe, fingerprint, module, place, half=True)
-    if place.type != "cpu":
+    if place.type == "cuda":
         if engine == "openvino":
             raise BackboneError(f"engine openvino runs on the cpu, not on {place}; use engine eager")
-        return Eager(recipe, fingerprint, module, place)
+        return _start_cuda(recipe, fingerprint, module, place, engine)
+    if engine in CUDA_ENGINES:
+        raise BackboneError(f"engine {engine} is for CUDA: on a cpu it would be many times slower; use auto")
     if engine == "eager":
         return Eager(recipe, fingerprint, module, place)
     from monitor.features.openvino_engine import OpenVino
@@ -56,6 +60,64 @@ def start(
             raise BackboneError(f"OpenVINO cannot run backbone '{recipe.name}': {fault}") from fault
         log.warning("backbone '%s' runs in torch, which is slower: %s", recipe.name, fault)
         return Eager(recipe, fingerprint, module, place)
+
+
+CUDA_ENGINES = ("eager_fp16", "graphs", "planes_fp16")
+TRUSTED_ERROR = 5e-3
+"""How far float16 may put a feature off float32; i3d_r50 is off by 3e-4 to 6e-4. An overflow is off by everything."""
+
+
+def _start_cuda(
+    recipe: Recipe, fingerprint: str, module: nn.Module, device: torch.device, engine: EngineName
+) -> Backbone:
+    """``auto``: residual networks in float16 as convolutions of planes, all others in float32; both as CUDA graphs."""
+    from monitor.features import planes
+    from monitor.features.graphs import Graphs
+
+    if engine in ("eager", "eager_fp16"):
+        return Eager(recipe, fingerprint, module, device, half=engine == "eager_fp16")
+    network = fold(module).to(device).requires_grad_(False)
+    tensor_cores = torch.cuda.get_device_capability(device) >= (7, 0)
+    if engine == "planes_fp16" or (engine == "auto" and tensor_cores and planes.fits(network)):
+        try:
+            faster = planes.PlaneNet(network, torch.float16, _moves(device)).to(device)  # type: ignore[arg-type]
+        except ValueError as fault:
+            raise BackboneError(f"engine planes_fp16 cannot run backbone '{recipe.name}': {fault}") from fault
+        off = _off(faster, network, recipe, device)
+        if off < TRUSTED_ERROR:
+            return Graphs(recipe, fingerprint, faster, device, engine="planes_fp16")
+        said = f"float16 puts the feature of backbone '{recipe.name}' off by {off:.1g} with these weights"
+        if engine == "planes_fp16":
+            raise BackboneError(f"{said}; use auto")
+        log.warning("%s: it runs in float32, which is slower", said)
+    return Graphs(recipe, fingerprint, network, device, engine="graphs")
+
+
+def _off(
+    network: Callable[[Tensor], Tensor], reference: Callable[[Tensor], Tensor], recipe: Recipe, device: torch.device
+) -> float:
+    """‖feature - reference‖ / ‖reference‖ on noise; infinite where a number is none."""
+    random = torch.Generator().manual_seed(0)
+    pictures = torch.randint(0, 256, (2, *recipe.preprocessing.shape), dtype=torch.uint8, generator=random).to(device)
+    with torch.inference_mode(), torch.cuda.device(device), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        wanted_BD = reference(pictures)
+        off = float((network(pictures) - wanted_BD).norm() / wanted_BD.norm())
+    return off if math.isfinite(off) else math.inf
+
+
+def _moves(device: torch.device) -> Moves:
+    """Triton's kernels where they can be built (that takes a C compiler), else torch's."""
+    from monitor.features.planes import Moves
+
+    try:
+        from monitor.features.kernels import MOVES
+
+        with torch.cuda.device(device):
+            MOVES.unfold(torch.zeros(1, 1, 4, 4, 3, dtype=torch.uint8, device=device), 5, 64, torch.float16)
+    except Exception as fault:  # whatever a compiler's absence looks like
+        log.warning("Triton builds no kernels here, torch's own are slower (is there a C compiler?): %s", fault)
+        return Moves()
+    return MOVES
 
 
 def resolve_device(device: str) -> torch.device:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,8 @@ from monitor.features.engine import Encoder
 
 SIZES = (1, 2, 4, 8, 16, 32)
 """A batch is cut into these; what is left over is filled up to the next one."""
+FROM_HOST = 8
+"""Of pictures in the host's memory so many at a time: while the GPU works on them, the next ones are copied."""
 
 
 def portions(batch: int, sizes: tuple[int, ...] = SIZES) -> list[tuple[int, int]]:
@@ -32,7 +35,10 @@ def portions(batch: int, sizes: tuple[int, ...] = SIZES) -> list[tuple[int, int]
 
 
 class Graphs(Encoder):
-    """``network`` (uint8 pictures → float32 features, on ``device``) as graphs, recorded at the start."""
+    """``network`` (uint8 pictures → float32 features, on ``device``) as graphs, recorded at the start.
+
+    Sizes for which the GPU's memory does not suffice are left out.
+    """
 
     def __init__(
         self,
@@ -46,12 +52,12 @@ class Graphs(Encoder):
     ) -> None:
         super().__init__(recipe, fingerprint, device)
         self.engine = engine
-        self.sizes = sizes
+        self._network = network  # a graph knows where the weights lie, and does not hold them
         shape = (sizes[-1], *recipe.preprocessing.shape)
         self._pictures = torch.zeros(shape, dtype=torch.uint8, device=device)
         self._staged = torch.zeros(shape, dtype=torch.uint8, pin_memory=True)
         self._recorded: dict[int, tuple[torch.cuda.CUDAGraph, Tensor]] = {}
-        pool = None
+        pool: Any = None
         with (
             torch.inference_mode(),
             torch.cuda.device(device),
@@ -59,36 +65,49 @@ class Graphs(Encoder):
         ):
             # The largest first: the others live in its memory.
             for size in reversed(sizes):
-                graph, features_BD = record(network, self._pictures[:size], pool)
+                try:
+                    graph, features_BD = record(network, self._pictures[:size], pool)
+                except torch.cuda.OutOfMemoryError:
+                    if size == sizes[0]:
+                        raise
+                    torch.cuda.empty_cache()
+                    continue
                 pool = pool or graph.pool()
                 self._recorded[size] = graph, features_BD
+        self.sizes = tuple(sorted(self._recorded))
 
     def encode(self, pictures_BKHWC: npt.NDArray[np.uint8] | Tensor) -> Tensor:
         self.check(pictures_BKHWC)
         pictures = torch.as_tensor(pictures_BKHWC)
         features_BD = torch.empty(len(pictures), self.dimensions, device=self.device)
-        first = 0
-        for count, size in portions(len(pictures), self.sizes):
-            here = slice(first, first + count)
-            if pictures.is_cuda:
-                self._pictures[:count].copy_(pictures[here])
-            else:
-                # The next portion may overwrite it only when this one has been copied.
-                torch.cuda.current_stream(self.device).synchronize()
-                self._staged[:count].copy_(pictures[here])
-                self._pictures[:count].copy_(self._staged[:count], non_blocking=True)
-            graph, made_BD = self._recorded[size]
-            graph.replay()
-            features_BD[here].copy_(made_BD[:count])
-            first += count
+        sizes = self.sizes if pictures.is_cuda else tuple(size for size in self.sizes if size <= FROM_HOST)
+        stream = torch.cuda.current_stream(self.device)
+        first = staged = 0
+        with torch.inference_mode(), torch.cuda.device(self.device):
+            for count, size in portions(len(pictures), sizes):
+                given = pictures[first : first + count]
+                if not given.is_cuda:
+                    if staged + count > len(self._staged):
+                        # From the front again, once everything in there has been copied.
+                        stream.synchronize()
+                        staged = 0
+                    held = self._staged[staged : staged + count]
+                    held.copy_(given)
+                    given, staged = held, staged + count
+                self._pictures[:count].copy_(given, non_blocking=True)
+                graph, made_BD = self._recorded[size]
+                graph.replay()
+                features_BD[first : first + count].copy_(made_BD[:count])
+                first += count
+            if staged:
+                # The next call stages from the front.
+                stream.synchronize()
         return features_BD
 
 
-def record(
-    network: Callable[[Tensor], Tensor], pictures: Tensor, pool: tuple[int, int] | None
-) -> tuple[torch.cuda.CUDAGraph, Tensor]:
+def record(network: Callable[[Tensor], Tensor], pictures: Tensor, pool: Any) -> tuple[torch.cuda.CUDAGraph, Tensor]:
     """The graph and where its features will lie; the choice of kernels is made before."""
-    aside = torch.cuda.Stream()
+    aside: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     aside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(aside):
         for _ in range(2):

@@ -65,11 +65,12 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def write(rows: Sequence[Row], out: Path, on: str) -> None:
+def write(rows: Sequence[Row], out: Path, on: str, commit: str | None = None) -> None:
     """As JSON, with the machine (``machine()`` before the first row: a benchmark is a load itself) and the commit."""
     said = {
         "machine": on,
-        "commit": subprocess.run(
+        "commit": commit
+        or subprocess.run(
             ["git", "describe", "--always", "--dirty"],
             cwd=ROOT, capture_output=True, text=True, check=False,
         ).stdout.strip(),

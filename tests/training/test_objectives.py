@@ -286,6 +286,7 @@ def test_looking_at_a_value_would_be_noticed() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_loss_synchronises(kind: str) -> None:
     network, crops = made(kind).cuda().train(), crops_of(kind)
