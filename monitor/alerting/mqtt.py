@@ -225,9 +225,12 @@ class Publisher:
         while True:
             began_s, acknowledged = self._clock(), self.published
             worked, fault = await self._run_once()
-            if worked and (self._clock() - began_s > _SHORT_S or self.published > acknowledged):
-                failures = short = 0
-            short += worked
+            lasted = self._clock() - began_s > _SHORT_S
+            if worked and (lasted or self.published > acknowledged):
+                failures = 0
+            if worked:
+                # Two clients that take a client id from each other publish meanwhile: what was sent proves nothing.
+                short = 0 if lasted else short + 1
             if short >= 3:
                 fault += f"; does another client use the client id '{self.client_id}'?"
             wait_s = min(self._backoff_s[0] * 2.0**failures, self._backoff_s[1]) * (0.5 + self._jitter() / 2)

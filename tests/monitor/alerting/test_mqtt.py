@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import logging
 import re
@@ -483,13 +484,19 @@ def test_a_job_that_swallows_a_cancellation_is_asked_again() -> None:
     assert asked == 2
 
 
-def test_two_clients_with_one_id_find_out(broker: Mosquitto, outbox: Outbox) -> None:
+@pytest.mark.parametrize("busy", [False, True], ids=["silent", "each tells alerts on every connection"])
+def test_two_clients_with_one_id_find_out(broker: Mosquitto, outbox: Outbox, busy: bool) -> None:
     async def scenario() -> list[str | None]:
         second = Outbox(None, wall=time.time)
         one, two = (publisher(box, broker.port, client_id="same") for box in (outbox, second))
         hints: list[str | None] = []
+        numbers = itertools.count(1)
 
         def told() -> bool:
+            if busy:
+                for box, told_by in ((outbox, one), (second, two)):
+                    box.commit([letter(next(numbers))], {})
+                    told_by.due()
             hints.extend((one.fault, two.fault))
             return any("another client use the client id 'same'" in (hint or "") for hint in hints)
 
