@@ -9,7 +9,7 @@ MINUTES ?= 10
 CAMERAS ?= 16
 FILES ?= 10000
 
-.PHONY: help demo test quick lint format faults fuzz soak paced bench bench-gpu clean
+.PHONY: help demo test quick lint format faults fuzz soak paced growth bench bench-gpu clean
 
 help:
 	@echo "make demo    watch a staged plant: cameras, scores, alerts (Ctrl-C ends it; SECONDS=90 ends it by itself)"
@@ -19,6 +19,7 @@ help:
 	@echo "make fuzz    FILES=10000 damaged recordings through the reader processes, into .bench/fuzz.json"
 	@echo "make soak    CAMERAS=16 for MINUTES=10 while faults of a SEED happen: into .bench/soak.json and .png"
 	@echo "make paced   the same cameras in peace: losses, memory, latency, into .bench/paced.json"
+	@echo "make growth  what a further camera costs, and longer bags: into .bench/growth.json"
 	@echo "make bench   each stage's speed on this machine's cores, beside a peer, into .bench/cpu.json"
 	@echo "make bench-gpu  the backbones on one CUDA card beside eager torch, into .bench/gpu.json"
 	@echo "make format  format the code"
@@ -56,6 +57,9 @@ soak: $(READY)
 
 paced: $(READY)
 	$(BIN)/python -m tests.bench.paced --cameras $(CAMERAS) --minutes $(MINUTES)
+
+growth: $(READY)
+	$(BIN)/python -m tests.bench.growth
 
 bench: $(READY)
 	$(BIN)/python -m tests.bench.cpu

@@ -15,7 +15,7 @@ import multiprocessing
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,8 @@ def watch(monitor: RunningMonitor, minutes: float) -> list[dict[str, float]]:
     return samples
 
 
-def paced(count: int, minutes: float) -> dict[str, Any]:
+def paced(count: int, minutes: float, scoring: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """``scoring``: settings of the plant, beside the defaults."""
     with tempfile.TemporaryDirectory(prefix="vad-soak-") as name:
         folder = Path(name)
         always = {"raise_at": 0.0, "clear_at": 0.0, "update_every_s": 1.0}
@@ -120,6 +121,7 @@ def paced(count: int, minutes: float) -> dict[str, Any]:
                 "mqtt": {"port": broker.port},
                 "alerts": UNBOUNDED,
                 "defaults": {"thresholds": always},
+                "scoring": dict(scoring or {}),
                 "cameras": watched,
             }
             with running(folder / "monitor", plant) as monitor:
