@@ -36,6 +36,7 @@ IN_ADDRESS = (
     "(rtsp://user:${…}@host/), in a field like ?password=${…}, or under the keys username and password it is hidden"
 )
 NOT_IN_DEFAULTS = ("name", "url", "url_file")
+_UNREAD = "a secret whose file could not be read"
 
 
 def load(path: Path, env: Mapping[str, str] = os.environ) -> Plant:
@@ -261,7 +262,8 @@ class _Loading:
         if name in data:
             self._add(at, f"give either {name} or {name}_file")
             return
-        data[name] = None
+        # Where it cannot be read, which is said and refused, nothing else is to be said of its absence.
+        data[name] = _UNREAD
         if at in self._broken:
             return
         if not isinstance(path, str) or not path or "\0" in path:

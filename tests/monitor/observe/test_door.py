@@ -156,11 +156,13 @@ def test_a_token_users_or_an_address_of_its_own_guard_the_metrics(tmp_path: Path
         ("http: {metrics: {host: 127.0.0.1, port: 9108}}\n", "http.metrics.port: is the port of everything else"),
         ("http: {metrics: {token: short}}\n", "http.metrics.token: a token has 16 characters or more"),
         ("http: {metrics: {token_file: nothing}}\n", "http.metrics.token_file: there is no such file"),
+        ("http: {host: 0.0.0.0, metrics: {token_file: nothing}}\n", "http.metrics.token_file: there is no such file"),
     ],
 )
 def test_half_an_address_and_a_token_to_be_guessed_are_mistakes(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(config.ConfigError) as raised:
         load(tmp_path, text)
+    assert str(raised.value).count("plant.yaml:") == 1
     assert f"plant.yaml:4: {said}" in str(raised.value)
     assert "short" not in str(raised.value).replace("shorter", "")
 
