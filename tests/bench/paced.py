@@ -34,6 +34,7 @@ from tests.soak.sample import held
 
 CLIP_S = 20.0
 SAMPLE_EVERY_S = 10.0
+SETTLE_S = 5.0
 
 
 def serve(pipe: Connection, files: Sequence[Path]) -> None:
@@ -127,6 +128,8 @@ def paced(count: int, minutes: float, scoring: Mapping[str, Any] | None = None) 
             with running(folder / "monitor", plant) as monitor:
                 for camera in watched:
                     monitor.said(f"camera '{camera['name']}': alarm raised", 120)
+                # A first bag tells of all its segments at once, the oldest of which is l segments old.
+                time.sleep(SETTLE_S)
                 first = len(heard.seen)
                 samples = watch(monitor, minutes)
                 late_s = np.array(
