@@ -19,8 +19,8 @@ from tests.faults.results import Row, record
 from tests.faults.rig import ALWAYS, waited_s
 
 pytestmark = pytest.mark.slow
-END_LIMIT_S = 6.0
-"""``drain_s`` (4 s here), and what an interpreter takes for its own end."""
+END_LIMIT_S = 8.0
+"""``drain_s`` (4 s here), and twice what an interpreter took for its own end on two busy cores."""
 
 
 @pytest.fixture(scope="module")

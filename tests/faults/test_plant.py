@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from monitor.observe.health import LOOP_LIMIT_S
 from tests.e2e.clips import moving_clip
 from tests.faults.disks import Disk, disk
 from tests.faults.failing_scorer import ERROR
@@ -426,7 +427,8 @@ def test_an_outbox_disk_that_hangs_makes_the_monitor_unready_and_loses_nothing(p
             fault="outbox: disk hangs (fsfreeze)",
             seen="`/readyz` 503: alerts have waited for the disk for … s; `/livez` stays 200",
             detected_s=detected_s,
-            detect_limit_s=12.0,
+            # From the last decision before the freeze, or the first write after it, which is due within a second.
+            detect_limit_s=LOOP_LIMIT_S + LOOK_S + 3.0,
             recovered_s=recovered_s,
             recover_limit_s=5.0,
             others_affected=others(),
