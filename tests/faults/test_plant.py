@@ -567,9 +567,8 @@ def test_a_monitor_that_is_killed_in_the_middle_of_its_alarms_is_missed_and_ends
     plant: Plant,
 ) -> None:
     rig = plant.rig
-    open_alerts = {alert["alert_id"] for alert in rig.alerts() if alert["kind"] != "ended"} - {
-        alert["alert_id"] for alert in rig.alerts() if alert["kind"] == "ended"
-    }
+    ours = [alert for alert in rig.alerts() if alert["site"] == rig.plant["site"]]
+    open_alerts = {alert["alert_id"] for alert in ours} - {a["alert_id"] for a in ours if a["kind"] == "ended"}
     assert len(open_alerts) == 4
     pids = readers(rig.monitor.process.pid)
     assert len(pids) == 2
@@ -582,7 +581,7 @@ def test_a_monitor_that_is_killed_in_the_middle_of_its_alarms_is_missed_and_ends
     waited_s(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 10, "the readers' end")
     began_s = time.monotonic()
     rig.monitor.close()
-    rig.start(("-m", "tests.faults.failing_scorer"))  # its accelerator will fail, see below
+    rig.start()
     recovered_s = waited_s(
         lambda: {a["alert_id"] for a in rig.alerts(since) if a["kind"] == "ended"} >= open_alerts, 60, "ends", began_s
     )
@@ -601,13 +600,12 @@ def test_a_monitor_that_is_killed_in_the_middle_of_its_alarms_is_missed_and_ends
 
 def test_an_accelerator_error_ends_the_monitor_with_that_error_and_the_next_start_goes_on(plant: Plant) -> None:
     rig, since = plant.rig, plant.rig.mark()
-    rig.monitor.said("alarm raised", 60)
-    began_s = time.monotonic()
-    status = rig.monitor.process.wait(60)
-    detected_s = time.monotonic() - began_s
-    assert status == 1
-    assert ERROR in rig.monitor.log
-    began_s = time.monotonic()
+    assert rig.monitor.end() == 0
+    rig.monitor.close()
+    logged = len(rig.monitor.log)
+    rig.start(("-m", "tests.faults.failing_scorer"))
+    assert rig.monitor.process.wait(90) == 1
+    assert ERROR in rig.monitor.log[logged:]
     rig.monitor.close()
     rig.start()
     recovered_s = rig.said("watching 4 cameras", len(rig.monitor.log), 60, "the start")
@@ -621,7 +619,6 @@ def test_an_accelerator_error_ends_the_monitor_with_that_error_and_the_next_star
             **rig.account(since),
         )
     )
-    assert detected_s < 60
 
 
 def test_sigterm_with_alarms_raised_and_evidence_pending_ends_all_of_them(plant: Plant) -> None:
