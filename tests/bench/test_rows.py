@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import cpu, gpu
+from tests.bench import cpu, gpu, growth
 from tests.bench.rows import Row, kept, machine, table, write
 from tests.conftest import ROOT
 
@@ -35,7 +35,9 @@ def test_what_is_written_is_read_again_with_machine_and_commit(tmp_path: Path) -
     assert "cores" in shown.splitlines()[0]
 
 
-@pytest.mark.parametrize(("mark", "file"), [("speed", cpu.KEPT), ("speed-gpu", gpu.KEPT)])
+@pytest.mark.parametrize(
+    ("mark", "file"), [("speed", cpu.KEPT), ("speed-growth", growth.KEPT), ("speed-gpu", gpu.KEPT)]
+)
 def test_the_readme_shows_the_run_that_is_kept(mark: str, file: Path) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     shown = readme.partition(f"<!-- {mark} -->\n")[2].partition(f"<!-- /{mark} -->")[0]
