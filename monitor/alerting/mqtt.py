@@ -225,10 +225,10 @@ class Publisher:
         while True:
             began_s, acknowledged = self._clock(), self.published
             worked, fault = await self._run_once()
-            lasted = self._clock() - began_s > _SHORT_S
-            if worked and (lasted or self.published > acknowledged):
-                failures = 0
             if worked:
+                lasted = self._clock() - began_s > _SHORT_S
+                if lasted or self.published > acknowledged:
+                    failures = 0
                 # Two clients that take a client id from each other publish meanwhile: what was sent proves nothing.
                 short = 0 if lasted else short + 1
             if short >= 3:

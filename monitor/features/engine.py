@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+CUDA_ENGINES = ("eager_fp16", "graphs", "planes_fp16")
+TRUSTED_ERROR = 5e-3
+"""How far float16 may put a feature off float32; i3d_r50 is off by 3e-4 to 6e-4. An overflow is off by everything."""
+
 
 def start(
     recipe: Recipe,
@@ -60,11 +64,6 @@ def start(
             raise BackboneError(f"OpenVINO cannot run backbone '{recipe.name}': {fault}") from fault
         log.warning("backbone '%s' runs in torch, which is slower: %s", recipe.name, fault)
         return Eager(recipe, fingerprint, module, place)
-
-
-CUDA_ENGINES = ("eager_fp16", "graphs", "planes_fp16")
-TRUSTED_ERROR = 5e-3
-"""How far float16 may put a feature off float32; i3d_r50 is off by 3e-4 to 6e-4. An overflow is off by everything."""
 
 
 def _start_cuda(
