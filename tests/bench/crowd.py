@@ -25,32 +25,21 @@ from monitor.detectors.detector import make
 from monitor.detectors.ensemble import Ensemble
 from monitor.features import backbone, kinetics, weights
 from monitor.features.tensors import tensors_sha256
-from monitor.stage.layout import SEEDS
-from monitor.stage.scenes import Scene, write_clip
+from tests.bench.paced import FILES, recordings
 from tests.bench.rows import Row, kept, machine, write
 from tests.conftest import ROOT
 from tests.e2e.running import running
-from tests.soak.sample import held
+from tests.soak.sample import held, series, total
 
-FILES, CLIP_S = 8, 10.0
+CLIP_S = 10.0
 LATE_S = 2.0
 """What p99 may be beyond the stride."""
 STRIDE_S = 16 / 15
 
 
-def recordings(folder: Path, seconds: float) -> list[Path]:
-    """Some scenes of ten seconds, repeated without encoding them anew."""
-    made = []
-    for number in range(FILES):
-        short, long = folder / f"short-{number}.mp4", folder / f"{number}.mp4"
-        write_clip(short, Scene(SEEDS["tests"].start + number), CLIP_S)
-        repeat(short, long, seconds)
-        short.unlink()
-        made.append(long)
-    return made
-
-
-def repeat(short: Path, long: Path, seconds: float) -> None:
+def repeated(short: Path, seconds: float) -> Path:
+    """A recording for as long, without encoding it anew."""
+    long = short.with_stem(f"{short.stem}-repeated")
     with av.open(str(long), "w") as to:
         stream, offset = None, 0
         while stream is None or offset * stream.time_base < seconds:
@@ -66,6 +55,7 @@ def repeat(short: Path, long: Path, seconds: float) -> None:
                     packet.stream = stream
                     to.mux(packet)
             offset += length
+    return long
 
 
 def of_backbone(name: str, folder: Path) -> str:
@@ -96,19 +86,11 @@ def of_backbone(name: str, folder: Path) -> str:
 def quantile(scrape: Mapping[str, float], before: Mapping[str, float], name: str, share: float) -> float:
     """Of a histogram between two scrapes, the upper edge of the bucket in which it lies."""
     edges = sorted(
-        (float(series.partition('le="')[2].partition('"')[0]), count - before.get(series, 0.0))
-        for series, count in scrape.items()
-        if series.startswith(f"{name}_bucket")
+        (float(key.partition('le="')[2].partition('"')[0]), count - before.get(key, 0.0))
+        for key, count in scrape.items()
+        if key.startswith(f"{name}_bucket")
     )
     return next((edge for edge, count in edges if edges and count >= share * edges[-1][1]), float("nan"))
-
-
-def scraped(text: str) -> dict[str, float]:
-    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in text.splitlines() if line[:1] != "#"}
-
-
-def total(scrape: Mapping[str, float], name: str) -> float:
-    return sum(value for series, value in scrape.items() if series.partition("{")[0] == name)
 
 
 def crowd(folder: Path, files: list[Path], count: int, scoring: str, warm_s: float, seconds: float) -> list[Row]:
@@ -122,12 +104,12 @@ def crowd(folder: Path, files: list[Path], count: int, scoring: str, warm_s: flo
     with running(folder / f"monitor-{count}", plant) as monitor:
         monitor.said("watching", 120)
         time.sleep(warm_s)
-        before, cpu_s, began_s = scraped(monitor.get("/metrics")[1]), held(monitor.process.pid), time.monotonic()
+        before, cpu_s, began_s = series(monitor.get("/metrics")[1]), held(monitor.process.pid), time.monotonic()
         time.sleep(seconds)
         asked_s = time.monotonic()
         text = monitor.get("/metrics")[1]
         scrape_s = time.monotonic() - asked_s
-        after, took_s, now = scraped(text), asked_s - began_s, held(monitor.process.pid)
+        after, took_s, now = series(text), asked_s - began_s, held(monitor.process.pid)
         card_busy = _gpu_busy()
         monitor.end(seconds=60)
 
@@ -175,7 +157,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="vad-crowd-") as name:
         folder = Path(name)
         os.environ["VAD_MONITOR_CACHE"] = str(folder / "cache")
-        files = recordings(folder, asked.warm_s + asked.seconds + 120.0)
+        long_s = asked.warm_s + asked.seconds + 120.0
+        files = [repeated(short, long_s) for short in recordings(folder, FILES, CLIP_S)]
         scoring = of_backbone(asked.backbone, folder)
         rows = []
         for count in asked.cameras:

@@ -40,7 +40,8 @@ def segments(count: int, name: str, device: torch.device, seed: int) -> Tensor:
     return ((0.8 * shapes + 0.2 * noise) * 255).to(torch.uint8).unflatten(0, (count, frames)).contiguous()
 
 
-def calibrated(name: str, device: torch.device) -> SegmentNet:
+def calibrated(name: str, device: torch.device, batches: int = 3, batch: int = 4) -> SegmentNet:
+    """Random weights, batch norms with the statistics of so many pictures."""
     torch.manual_seed(0)
     network = SegmentNet(kinetics.architecture(name)).to(device)
     for module in network.modules():
@@ -48,8 +49,8 @@ def calibrated(name: str, device: torch.device) -> SegmentNet:
             module.reset_running_stats()
             module.momentum = None  # the mean over all batches
     with torch.no_grad():
-        for seed in (100, 101, 102):
-            network.train()(segments(4, name, device, seed))
+        for seed in range(100, 100 + batches):
+            network.train()(segments(batch, name, device, seed))
     return network.eval()
 
 

@@ -55,13 +55,14 @@ def further(runs: Sequence[Mapping[str, Any]]) -> list[Row]:
     cores = np.array([run["cores"] for run in whole])
     memory = np.array([run["memory_mb"]["second_half"] for run in whole])
     span = f"1 to {count.max():.0f} cameras, a straight line through them"
+    slope = float(np.polyfit(count, cores, 1)[0])
     exponent = float(np.polyfit(np.log(count), np.log(cores), 1)[0])
     return [
         Row(
             name="a further camera: cores",
-            value=float(np.polyfit(count, cores, 1)[0]),
+            value=slope,
             unit="",
-            limit=f"{span}; a core watches {1 / np.polyfit(count, cores, 1)[0]:.0f}",
+            limit=f"{span}; a core watches {1 / slope:.0f}",
             target=1 / 8,
         ),
         Row(name="cores grow with the number of cameras to the power of", value=exponent, unit="", target=1.0),

@@ -30,9 +30,9 @@ from monitor.stage.scenes import Scene, write_clip
 from tests.e2e.running import RunningMonitor, running
 from tests.faults.rig import UNBOUNDED
 from tests.monitor.alerting.servers import mosquitto, subscriber
-from tests.soak.sample import held
+from tests.soak.sample import held, series, total
 
-CLIP_S = 20.0
+FILES, CLIP_S = 8, 20.0
 SAMPLE_EVERY_S = 10.0
 SETTLE_S = 5.0
 
@@ -55,13 +55,18 @@ def serve(pipe: Connection, files: Sequence[Path]) -> None:
     asyncio.run(play())
 
 
+def recordings(folder: Path, count: int, seconds: float) -> list[Path]:
+    """Generated ones, each of another scene."""
+    files = [folder / f"{number}.mp4" for number in range(count)]
+    for number, file in enumerate(files):
+        write_clip(file, Scene(SEEDS["tests"].start + number), seconds)
+    return files
+
+
 @contextlib.contextmanager
 def cameras(folder: Path, count: int) -> Iterator[list[dict[str, Any]]]:
     """``count`` cameras of a plant.yaml."""
-    files = []
-    for number in range(min(count, 8)):
-        files.append(folder / f"{number}.mp4")
-        write_clip(files[-1], Scene(SEEDS["tests"].start + number), CLIP_S)
+    files = recordings(folder, min(count, FILES), CLIP_S)
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=serve, args=(theirs, [files[n % len(files)] for n in range(count)]))
@@ -84,11 +89,7 @@ def watch(monitor: RunningMonitor, minutes: float) -> list[dict[str, float]]:
     last_s, before_cpu_s = began_s, held(pid)["cpu_s"]
     while (now_s := time.monotonic()) - began_s < minutes * 60:
         threading.Event().wait(SAMPLE_EVERY_S)
-        scrape = monitor.get("/metrics")[1].splitlines()
-
-        def total(name: str, scrape: list[str] = scrape) -> float:
-            return sum(float(line.rpartition(" ")[2]) for line in scrape if line.partition("{")[0] == name)
-
+        scraped = series(monitor.get("/metrics")[1])
         now_s = time.monotonic()
         now = held(pid)
         samples.append(
@@ -96,11 +97,11 @@ def watch(monitor: RunningMonitor, minutes: float) -> list[dict[str, float]]:
                 "minute": (now_s - began_s) / 60,
                 "memory_mb": now["monitor_pss_mb"] + now["readers_pss_mb"],
                 "cores": (now["cpu_s"] - before_cpu_s) / (now_s - last_s),
-                "segments": total("vad_camera_segments_total"),
-                "scored": total("vad_camera_segments_scored_total"),
-                "dropped": total("vad_camera_segments_dropped_total"),
-                "invalid": total("vad_camera_segments_invalid_total"),
-                "reconnects": total("vad_camera_reconnects_total"),
+                "segments": total(scraped, "vad_camera_segments_total"),
+                "scored": total(scraped, "vad_camera_segments_scored_total"),
+                "dropped": total(scraped, "vad_camera_segments_dropped_total"),
+                "invalid": total(scraped, "vad_camera_segments_invalid_total"),
+                "reconnects": total(scraped, "vad_camera_reconnects_total"),
             }
         )
         before_cpu_s, last_s = now["cpu_s"], now_s

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 READER = b"monitor.ingest.worker"
@@ -66,6 +67,16 @@ def held(pid: int) -> dict[str, float]:
 
 def _kilobytes(text: str) -> dict[str, int]:
     return {name: int(value) for name, value in re.findall(r"^(\w+): +(\d+) kB$", text, re.M)}
+
+
+def series(scrape: str) -> dict[str, float]:
+    """Name and labels, as they stand there, → value."""
+    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in scrape.splitlines() if line[:1] != "#"}
+
+
+def total(scraped: Mapping[str, float], name: str) -> float:
+    """The sum of a name's series, whatever their labels."""
+    return sum(value for key, value in scraped.items() if key.partition("{")[0] == name)
 
 
 def counted(scrape: str) -> dict[str, float]:

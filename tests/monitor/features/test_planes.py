@@ -17,6 +17,7 @@ from monitor.features import backbone, kinetics, planes
 from monitor.features.backbone import BackboneError
 from monitor.features.engine import start
 from monitor.features.graphs import SIZES, portions
+from tests.bench.gpu import calibrated, segments
 from tests.monitor.features.test_kinetics import noise, plain_feature, random_network
 
 
@@ -63,7 +64,8 @@ def test_rounding_keeps_each_filters_sum(seed: int, dtype: torch.dtype) -> None:
 
 def test_float16_features_are_nearer_than_those_of_plain_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights and biases rounded, the arithmetic in float32: what is measured is the rounding alone."""
-    network, pictures = kinetics.SegmentNet(_calibrated()).eval(), noise("slow_r50", 1)
+    cpu = torch.device("cpu")
+    network, pictures = calibrated("slow_r50", cpu, batches=1, batch=1), segments(1, "slow_r50", cpu, seed=7)
 
     def off(dtype: torch.dtype) -> float:
         with torch.inference_mode():
@@ -75,19 +77,6 @@ def test_float16_features_are_nearer_than_those_of_plain_rounding(monkeypatch: p
     fed_back = off(torch.float16)
     monkeypatch.setattr(planes, "rounded", lambda weight, dtype: weight.to(dtype))
     assert fed_back < 0.8 * off(torch.float16)
-
-
-def _calibrated() -> torch.nn.Module:
-    """Batch norms with the statistics of noise, so that activations have the size that training gives them."""
-    network = kinetics.architecture("slow_r50")
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm3d):
-            module.reset_running_stats()
-            module.momentum = None
-    with torch.inference_mode():
-        x_BTHWC = noise("slow_r50", 1)
-        network.train()((x_BTHWC.permute(0, 4, 1, 2, 3).float() / 255 - kinetics.MEAN) / kinetics.SD)
-    return network.eval()
 
 
 @given(st.integers(0, 300), st.sets(st.sampled_from(SIZES), min_size=1).map(sorted))
