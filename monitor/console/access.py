@@ -1,6 +1,8 @@
 """Who may look, who may act: passwords and tokens against their hashes, sessions, and patience with guessers.
 
-Nothing here is ever logged or stored but hashes. scrypt costs a guesser what it costs us: 16 MB and some 50 ms, one
+Nothing here is ever logged or stored but hashes. Sessions outlive the monitor, in a file that has the hashes of their
+keys: a wall in a control room must not wait for somebody's password after every restart. One whose user is gone, has
+another role or another password by then is over. scrypt costs a guesser what it costs us: 16 MB and some 50 ms, one
 at a time, and after five wrong passwords from one address, or thirty from all, a name has to wait.
 """
 
@@ -9,14 +11,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import json
+import logging
 import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from monitor.config import ConsoleUser
+from monitor.files import replacing
+
+log = logging.getLogger(__name__)
 
 Role = Literal["viewer", "operator"]
 SESSION_S = 12 * 3600.0
@@ -68,16 +76,26 @@ def fits(password: str, kept: str) -> bool:
 class _Session:
     person: Person
     until_s: float
+    """Seconds since 1970."""
 
 
 class Access:
-    """``users`` empty: everybody who reaches the service is an operator."""
+    """``users`` empty: everybody who reaches the service is an operator. ``file`` keeps the sessions; None: nothing."""
 
-    def __init__(self, users: Mapping[str, ConsoleUser], *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        users: Mapping[str, ConsoleUser],
+        *,
+        file: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self._users = users
-        self._clock = clock
+        self._file = file
+        self._clock, self._wall = clock, wall
         self._lock = threading.Lock()
-        self._sessions: dict[str, _Session] = {}
+        self._sessions = self._kept()
+        """By the hash of their key."""
         self._failures: dict[tuple[str, str], list[float]] = {}
         """By name ('' for names that nobody has) and address."""
         self._nobody = hash_password(secrets.token_hex(8))
@@ -96,7 +114,7 @@ class Access:
 
     def by_session(self, key: str) -> Person | None:
         session = self._sessions.get(hash_token(key))
-        return None if session is None or session.until_s <= self._clock() else session.person
+        return None if session is None or session.until_s <= self._wall() else session.person
 
     def knows(self, name: str) -> bool:
         return name in self._users
@@ -131,13 +149,56 @@ class Access:
             self._failures.pop((name, address), None)
             person = Person(name=name, role=user.role, by_cookie=True)
             key = secrets.token_urlsafe(32)
-            now_s = self._clock()
+            now_s = self._wall()
             self._sessions = {k: session for k, session in self._sessions.items() if session.until_s > now_s}
             while len(self._sessions) >= MOST_SESSIONS:
                 del self._sessions[next(iter(self._sessions))]
             self._sessions[hash_token(key)] = _Session(person, now_s + SESSION_S)
+            self._keep()
             return key, person
 
     def log_out(self, key: str) -> None:
+        """Blocks on the disk."""
         with self._lock:
-            self._sessions.pop(hash_token(key), None)
+            if self._sessions.pop(hash_token(key), None) is not None:
+                self._keep()
+
+    # -- the file ---------------------------------------------------------------------------------------------------
+
+    def _kept(self) -> dict[str, _Session]:
+        """Those of a former life; none where the file is not what we wrote: people log in again."""
+        found: dict[str, _Session] = {}
+        if self._file is None or not self._users or not self._file.is_file():
+            return found
+        now_s = self._wall()
+        try:
+            for key, (name, user_hash, until_s) in json.loads(self._file.read_text(encoding="utf-8")).items():
+                user = self._users.get(name)
+                if user is not None and _of_user(user) == user_hash and now_s < until_s <= now_s + SESSION_S:
+                    found[key] = _Session(Person(name=name, role=user.role, by_cookie=True), float(until_s))
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            log.warning("console: the sessions in %s cannot be read (%s): log in again", self._file, error)
+            return {}
+        return found
+
+    def _keep(self) -> None:
+        """Whole or not at all. A disk that fails keeps nobody out."""
+        if self._file is None:
+            return
+        said = {
+            key: (one.person.name, _of_user(self._users[one.person.name]), one.until_s)
+            for key, one in self._sessions.items()
+        }
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with replacing(self._file) as part:
+                part.touch(mode=0o600)
+                part.write_text(json.dumps(said), encoding="utf-8")
+        except OSError as error:
+            log.warning("console: sessions will not outlive the monitor: %s cannot be written (%s)", self._file, error)
+
+
+def _of_user(user: ConsoleUser) -> str:
+    """Changes with the role and with the password; tells nothing of either."""
+    kept = "" if user.password_hash is None else user.password_hash.get_secret_value()
+    return hashlib.sha256(f"{user.role} {kept}".encode()).hexdigest()

@@ -60,7 +60,7 @@ class Shelf(BaseModel):
 
 
 class Tile(BaseModel):
-    """A camera as it is now. ``points``: [time, score] of the newest segments."""
+    """A camera as it is now. ``scores``: of the newest segments, the oldest first."""
 
     name: str
     status: str
@@ -77,7 +77,7 @@ class Tile(BaseModel):
     peak_score: Score
     shelf: Shelf | None
     acknowledged: bool
-    points: list[tuple[float, float]]
+    scores: list[float]
 
 
 class WallNow(BaseModel):
@@ -95,12 +95,15 @@ class CameraDetail(BaseModel):
 
 
 class Point(BaseModel):
+    """``attention``: the highest of its segments, each by the bag that gave its score; 1 is that bag's mean."""
+
     at_s: float
     mean: Score
     lowest: Score
     highest: Score
     long_term: Score
     short_term: Score
+    attention: float | None
     segments: int
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import secrets
 import sqlite3
 from importlib import resources
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,6 +13,7 @@ from fastapi import APIRouter, FastAPI, HTTPException, Path, Query, Request, Res
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from pydantic import StringConstraints
 
 from monitor.console import bags, catalogue, reading
 from monitor.console.access import SESSION_S, Person
@@ -41,6 +44,10 @@ if TYPE_CHECKING:
 
 MOST_VIEWERS = 200
 GONE = "deleted: evidence is kept for evidence.keep_days and up to evidence.keep_mb"
+MOST_PICTURES = 60
+"""In one request …"""
+PICTURES_WAIT_S = 0.5
+"""… where one camera that gives no picture must not hold up the others'."""
 MOST_LOGGING_IN = 4
 """Each costs 50 ms of a core: a flood of guesses must find its end before it finds the scorer."""
 LANGUAGES = ("en", "ja")
@@ -58,6 +65,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     503: {"model": Problem, "description": "Not now: the monitor starts, or its disk fails."},
 }
 Time = Annotated[float, Query(ge=0, le=4e9, allow_inf_nan=False, description="seconds since 1970")]
+Name = Annotated[str, StringConstraints(max_length=200)]
 Key = Annotated[str, Path(max_length=200, pattern=r"^[^\x00-\x1f/]+$")]
 
 
@@ -139,7 +147,7 @@ def _session(console: Console) -> APIRouter:
         key = session_key(request.headers)
         person: Person | None = request.state.person
         if key is not None:
-            console.access.log_out(key)
+            await run_in_threadpool(console.access.log_out, key)
         if person is not None and not console.access.is_open:
             await console.audit("logout", who=person.name, address=_address(request))
         response.delete_cookie(COOKIE)
@@ -167,7 +175,7 @@ def _now(console: Console) -> APIRouter:
         last: Annotated[str | None, Query(max_length=64, description="the id of the last event that was heard")] = None,
     ) -> Response:
         """Server-sent events. `wall`: everything, as of /cameras. `change`: `cameras` (only the keys that changed;
-        `points` are new ones), `removed`, `news`. With `Last-Event-ID` or `last` only what was missed."""
+        `scores` are new ones), `removed`, `news`. With `Last-Event-ID` or `last` only what was missed."""
         if console.wall.viewers >= MOST_VIEWERS or console.wall.closed:
             raise HTTPException(503, "too many viewers, or the monitor is ending")
         key = session_key(request.headers)
@@ -206,6 +214,31 @@ def _now(console: Console) -> APIRouter:
             return Response(status_code=204)
         jpeg, captured_s = found
         return Response(jpeg, media_type="image/jpeg", headers={"x-captured-s": f"{captured_s:.3f}"})
+
+    @router.get(
+        "/pictures",
+        response_class=Response,
+        responses={
+            200: {"content": {"multipart/form-data": {}}, "description": "A part a picture, private areas black."}
+        },
+    )
+    async def several(camera: Annotated[list[Name], Query(min_length=1, max_length=MOST_PICTURES)]) -> Response:
+        """The newest pictures of several cameras. A part is named by its camera's place in the request (0 is the first)
+        and its file by when it was captured; a camera that gives none just now has no part."""
+        if not console.pictures or not set(camera) <= set(console.wall.names):
+            raise HTTPException(404, "there is no such camera, or pictures are switched off")
+        found = await asyncio.gather(*(console.picture(name, PICTURES_WAIT_S) for name in camera))
+        edge = secrets.token_hex(16)
+        parts = [
+            f'--{edge}\r\nContent-Disposition: form-data; name="{at}"; filename="{one[1]:.3f}.jpg"\r\n'
+            "Content-Type: image/jpeg\r\n\r\n".encode()
+            + one[0]
+            + b"\r\n"
+            for at, one in enumerate(found)
+            if one is not None
+        ]
+        body = b"".join([*parts, f"--{edge}--\r\n".encode()])
+        return Response(body, media_type=f"multipart/form-data; boundary={edge}")
 
     @router.get("/canary", response_model=CanaryNow)
     async def canary() -> Any:

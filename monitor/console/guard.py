@@ -6,7 +6,8 @@
    the address is never looked at.
 3. Whatever is not GET or HEAD must say ``X-VAD-Console: 1``, which no foreign page's form or image can, and must not
    come from another origin; and it needs an operator. A token in a header is exempt: no browser sends it by itself.
-4. One address may ask only so much: ``rate.py``.
+4. One session, or one address that is not logged in, may ask only so much: ``rate.py``. Not one address alone: behind
+   a proxy all viewers have the same.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 
 from monitor.config import is_loopback
-from monitor.console.access import EVERYBODY, Access, Person
+from monitor.console.access import EVERYBODY, Access, Person, hash_token
 from monitor.console.rate import Rate
 
 if TYPE_CHECKING:
@@ -76,9 +77,8 @@ class Guard:
 
     def _refusal(self, scope: Scope, headers: Headers, person: Person | None) -> tuple[int, str] | None:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        client = scope.get("client")
-        if path.startswith("/api/") and not self._rate.takes(client[0] if client else ""):
-            return 429, "too many requests from this address: wait a moment"
+        if path.startswith("/api/") and not self._rate.takes(self._asker(scope, headers, person)):
+            return 429, "too many requests: wait a moment"
         if self._access.is_open and not _is_ours(headers.get("host", "")):
             return 403, "without console.users this console answers on this machine only (localhost, 127.0.0.1)"
         acts = scope["method"] not in ("GET", "HEAD")
@@ -97,6 +97,14 @@ class Guard:
         if acts and person.role != "operator":
             return 403, "a viewer looks; judging, acknowledging and shelving need the role operator"
         return None
+
+    def _asker(self, scope: Scope, headers: Headers, person: Person | None) -> str:
+        """Whose requests are counted together."""
+        key = session_key(headers)
+        if key is not None and person is not None and person.by_cookie and not self._access.is_open:
+            return f"session {hash_token(key)}"
+        client = scope.get("client")
+        return client[0] if client else ""
 
 
 def who_asks(headers: Headers, access: Access) -> Person | None:

@@ -30,7 +30,7 @@ from typing import Any, Self
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SCALE = 10_000
 WRITE_EVERY_S = 1.0
 RETAIN_EVERY_S = 300.0
@@ -60,7 +60,16 @@ _BAGS = """
 CREATE TABLE bags (alert_id TEXT PRIMARY KEY, camera TEXT NOT NULL, artefact TEXT NOT NULL, feature BLOB NOT NULL,
     attention TEXT NOT NULL);
 """
-"""Since version 2; a history of version 1 gets it."""
+"""Since version 2."""
+_PARTS = """
+ALTER TABLE scores ADD COLUMN attention INTEGER;
+ALTER TABLE minutes ADD COLUMN long_term INTEGER;
+ALTER TABLE minutes ADD COLUMN short_term INTEGER;
+ALTER TABLE minutes ADD COLUMN attention INTEGER;
+"""
+"""Since version 3: a minute's totals of both detectors, and the highest attention. NULL in rows of former versions."""
+_SINCE = {1: _BAGS + _PARTS, 2: _PARTS}
+"""What a history of a former version gets."""
 
 
 class HistoryError(Exception):
@@ -69,13 +78,15 @@ class HistoryError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreRow:
-    """The score of one segment, captured at ``at_s`` (seconds since 1970)."""
+    """The score of one segment, captured at ``at_s`` (seconds since 1970). ``attention``: how much the detector looked
+    at it in the bag that gave the score; 1 is the bag's mean."""
 
     camera: str
     at_s: float
     score: float
     long_term: float
     short_term: float
+    attention: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,16 +274,18 @@ class History:
             (
                 self._id(base, row.camera),
                 round(row.at_s * 1000),
-                *map(scaled, (row.score, row.long_term, row.short_term)),
+                *map(scaled, (row.score, row.long_term, row.short_term, row.attention)),
             )
             for row in scores
         ]
-        base.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?)", values)
+        base.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?, ?)", values)
         base.executemany(
-            "INSERT INTO minutes VALUES (?, ?, ?, ?, ?, 1) ON CONFLICT (camera, at_ms) DO UPDATE SET"
+            "INSERT INTO minutes VALUES (?, ?, ?, ?, ?, 1, ?, ?, ?) ON CONFLICT (camera, at_ms) DO UPDATE SET"
             " lowest = min(lowest, excluded.lowest), total = total + excluded.total,"
-            " highest = max(highest, excluded.highest), segments = segments + 1",
-            [(camera, at_ms - at_ms % 60_000, score, score, score) for camera, at_ms, score, *_ in values],
+            " highest = max(highest, excluded.highest), segments = segments + 1,"
+            " long_term = long_term + excluded.long_term, short_term = short_term + excluded.short_term,"
+            " attention = max(attention, excluded.attention)",
+            [(camera, at_ms - at_ms % 60_000, score, score, score, *more) for camera, at_ms, score, *more in values],
         )
         for row in rows:
             if isinstance(row, StatusRow):
@@ -371,9 +384,11 @@ class History:
             (version,) = base.execute("PRAGMA user_version").fetchone()
             (tables,) = base.execute("SELECT count(*) FROM sqlite_master").fetchone()
             if version == 0 and tables == 0:
-                base.executescript(f"BEGIN IMMEDIATE; {_TABLES} {_BAGS} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
-            elif version == 1:
-                base.executescript(f"BEGIN IMMEDIATE; {_BAGS} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+                base.executescript(
+                    f"BEGIN IMMEDIATE; {_TABLES} {_SINCE[1]} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
+                )
+            elif version in _SINCE:
+                base.executescript(f"BEGIN IMMEDIATE; {_SINCE[version]} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
             elif version != SCHEMA_VERSION:
                 raise sqlite3.DatabaseError(f"written by another version (schema {version})")
         except BaseException:

@@ -26,7 +26,7 @@ Answer = dict[str, Any]
 def scores(path: Path, camera: str, from_s: float, to_s: float) -> Answer:
     """At most ``MOST_POINTS`` points: the mean, lowest and highest score of each ``step_s``.
 
-    ``part`` (both detectors' means) only where the segments themselves were read.
+    Both detectors' means and the highest attention are None where a former version wrote the minutes.
     """
     span_s = max(to_s - from_s, 1.0)
     raw = span_s <= RAW_S
@@ -34,13 +34,16 @@ def scores(path: Path, camera: str, from_s: float, to_s: float) -> Answer:
     step_ms = max(least_ms, -(-round(span_s * 1000) // MOST_POINTS))
     if raw:
         asked = (
-            "SELECT avg(at_ms), avg(score), min(score), max(score), avg(long_term), avg(short_term), count(*)"
-            " FROM scores WHERE camera = ? AND at_ms BETWEEN ? AND ? GROUP BY at_ms / ? ORDER BY 1"
+            "SELECT avg(at_ms), avg(score), min(score), max(score), avg(long_term), avg(short_term), max(attention),"
+            " count(*) FROM scores WHERE camera = ? AND at_ms BETWEEN ? AND ? GROUP BY at_ms / ? ORDER BY 1"
         )
     else:
         asked = (
-            "SELECT avg(at_ms) + 30000, 1.0 * sum(total) / sum(segments), min(lowest), max(highest), NULL, NULL,"
-            " sum(segments) FROM minutes WHERE camera = ? AND at_ms BETWEEN ? AND ? GROUP BY at_ms / ? ORDER BY 1"
+            "SELECT avg(at_ms) + 30000, 1.0 * sum(total) / sum(segments), min(lowest), max(highest),"
+            " 1.0 * sum(long_term) / sum(CASE WHEN long_term IS NULL THEN 0 ELSE segments END),"
+            " 1.0 * sum(short_term) / sum(CASE WHEN short_term IS NULL THEN 0 ELSE segments END),"
+            " max(attention), sum(segments) FROM minutes"
+            " WHERE camera = ? AND at_ms BETWEEN ? AND ? GROUP BY at_ms / ? ORDER BY 1"
         )
     with connect(path) as base:
         known = base.execute("SELECT id FROM cameras WHERE name = ?", (camera,)).fetchone()
@@ -61,9 +64,10 @@ def scores(path: Path, camera: str, from_s: float, to_s: float) -> Answer:
                 "highest": _score(highest),
                 "long_term": _score(long_term),
                 "short_term": _score(short_term),
+                "attention": _score(attention),
                 "segments": segments,
             }
-            for at_ms, mean, lowest, highest, long_term, short_term, segments in rows
+            for at_ms, mean, lowest, highest, long_term, short_term, attention, segments in rows
         ],
         "statuses": statuses,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import sqlite3
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from starlette.types import ASGIApp
 
 from monitor import __version__
 from monitor.config import Plant
+from monitor.config.secret import for_a_child
 from monitor.console import api, history, reading
 from monitor.console.access import Access
 from monitor.console.bags import Recent
@@ -29,7 +31,7 @@ from monitor.console.history import AlertRow, BagRow, History, ScoreRow, StatusR
 from monitor.console.wall import CameraNow, Wall
 from monitor.flow import BagScore
 
-PICTURE_S = 1.0
+PICTURE_S = 2.0
 """A camera is asked for a new picture at most this often, however many look."""
 PICTURE_WAIT_S = 1.5
 CONVERT_S = 180.0
@@ -80,20 +82,24 @@ class _Picture:
 
 
 class Console:
-    """``asgi`` answers from the start; ``open`` begins the history; ``close`` sends the viewers away."""
+    """``asgi`` answers from the start; ``open`` begins the history; ``close`` sends the viewers away. ``dry``: what it
+    keeps goes when the monitor does."""
 
-    def __init__(self, plant: Plant, outside: Outside, *, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, plant: Plant, outside: Outside, *, dry: bool = False, wall: Callable[[], float] = time.time
+    ) -> None:
         self.site, self.version = plant.site, __version__
         self.pictures = plant.console.pictures
         self.post_roll_s = plant.evidence.post_roll_s
         self.folder = plant.evidence.folder.absolute()
         self.outside = outside
-        self.access = Access(plant.console.users)
+        state = plant.state_folder.absolute()
+        self.access = Access(plant.console.users, file=None if dry else state / "sessions.json", wall=wall)
         self.wall = Wall(plant.site)
         self.bags = Recent()
         self.clock = wall
         self._settings = plant.console
-        self._path = plant.state_folder.absolute() / "history.sqlite"
+        self._dry, self._path = dry, state / "history.sqlite"
         self.history: History | None = None
         self._shelves: dict[str, dict[str, Any]] = {}
         self._acknowledged: set[str] = set()
@@ -110,9 +116,9 @@ class Console:
 
     # -- its life ---------------------------------------------------------------------------------------------------
 
-    def open(self, stack: ExitStack, *, dry: bool = False) -> None:
-        """Blocks on the disk. ``dry``: the history goes when the monitor does."""
-        if dry:
+    def open(self, stack: ExitStack) -> None:
+        """Blocks on the disk."""
+        if self._dry:
             self._path = (
                 Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vad-console-"))) / "history.sqlite"
             )
@@ -138,12 +144,12 @@ class Console:
     def scored(self, bags: Sequence[BagScore]) -> None:
         rows: list[ScoreRow] = []
         for bag in bags:
-            points = []
+            scores = []
             for index in sorted(bag.published):
                 times = bag.times[index]
                 if times is None:
                     continue
-                points.append((times.captured_wall_s, float(bag.scores_N[index])))
+                scores.append(float(bag.scores_N[index]))
                 rows.append(
                     ScoreRow(
                         camera=bag.camera,
@@ -151,10 +157,11 @@ class Console:
                         score=float(bag.scores_N[index]),
                         long_term=float(bag.long_term_N[index]),
                         short_term=float(bag.short_term_N[index]),
+                        attention=float(bag.attention_N[index]) * len(bag.attention_N),
                     )
                 )
             self.bags.add(bag)
-            self.wall.scored(bag.camera, points, [round(float(weight), 4) for weight in bag.attention_N])
+            self.wall.scored(bag.camera, scores, [round(float(weight), 4) for weight in bag.attention_N])
         if self.history is not None:
             self.history.put(rows)
 
@@ -198,14 +205,14 @@ class Console:
 
     # -- what viewers do --------------------------------------------------------------------------------------------
 
-    async def picture(self, camera: str) -> tuple[bytes, float] | None:
-        """The newest picture and when it was captured; None: there is none to be had."""
+    async def picture(self, camera: str, wait_s: float = PICTURE_WAIT_S) -> tuple[bytes, float] | None:
+        """The newest picture and when it was captured; None: there is none to be had. An old one is waited for."""
         known = self._pictures.setdefault(camera, _Picture())
         now_s = time.monotonic()
         if now_s - known.asked_s >= PICTURE_S:
             known.asked_s = now_s
             self.outside.ask_picture(camera)
-        until_s = now_s + PICTURE_WAIT_S
+        until_s = now_s + wait_s
         while self.clock() - known.captured_s > PICTURE_OLD_S and time.monotonic() < until_s:
             came = self._picture_came
             try:
@@ -282,7 +289,9 @@ class Console:
                 self._converted.mkdir(mode=0o700, parents=True, exist_ok=True)
                 part = target.with_suffix(".part")
                 arguments = (sys.executable, "-m", "monitor.console.playable", str(source), str(part))
-                process = await asyncio.create_subprocess_exec(*arguments, stderr=asyncio.subprocess.DEVNULL)
+                process = await asyncio.create_subprocess_exec(
+                    *arguments, stderr=asyncio.subprocess.DEVNULL, env=for_a_child(os.environ)
+                )
                 try:
                     done = await asyncio.wait_for(process.wait(), CONVERT_S) == 0
                 except BaseException as error:  # also where the viewer went away

@@ -14,8 +14,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-POINTS = 90
-"""Scores that a tile's line shows."""
+SCORES = 90
+"""That a tile's line shows. Without their times, which the history has: they were half of a first view's bytes."""
 KEPT = 120
 SILENCE_S = 2.0
 """So often at least something is sent: a viewer that hears nothing for long knows that it is not live."""
@@ -43,8 +43,8 @@ class CameraNow:
 @dataclass(slots=True)
 class _Tile:
     facts: dict[str, Any]
-    points: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=POINTS))
-    new: list[tuple[float, float]] = field(default_factory=list)
+    scores: deque[float] = field(default_factory=lambda: deque(maxlen=SCORES))
+    new: list[float] = field(default_factory=list)
     attention: list[float] = field(default_factory=list)
 
 
@@ -64,11 +64,11 @@ class Wall:
 
     # -- what the monitor tells -------------------------------------------------------------------------------------
 
-    def scored(self, camera: str, points: Iterable[tuple[float, float]], attention: list[float]) -> None:
-        """(seconds since 1970, score) of the segments that were just published."""
+    def scored(self, camera: str, scores: Iterable[float], attention: list[float]) -> None:
+        """Of the segments that were just published, the oldest first."""
         tile = self._tiles.get(camera)
         if tile is not None:
-            tile.new += [(round(at_s, 3), round(score, 4)) for at_s, score in points]
+            tile.new += [round(score, 3) for score in scores]
             tile.attention = attention
 
     def tell(self, what: str, news: Any) -> None:
@@ -88,8 +88,8 @@ class Wall:
             delta: dict[str, Any] = {key: value for key, value in facts.items() if tile.facts.get(key, ...) != value}
             tile.facts = facts
             if tile.new:
-                delta["points"] = tile.new
-                tile.points.extend(tile.new)
+                delta["scores"] = tile.new
+                tile.scores.extend(tile.new)
                 tile.new = []
             if delta:
                 changed[camera.name] = delta
@@ -113,7 +113,7 @@ class Wall:
     def tile(self, name: str) -> dict[str, Any]:
         """Raises KeyError for a camera that is not there."""
         tile = self._tiles[name]
-        return tile.facts | {"points": list(tile.points)}
+        return tile.facts | {"scores": list(tile.scores)}
 
     def attention(self, name: str) -> list[float]:
         return self._tiles[name].attention

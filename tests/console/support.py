@@ -28,6 +28,8 @@ from monitor.observe.metrics import Metrics
 
 PLANTED = "pl4nted-s3cret"
 ADDRESS = f"rtsp://viewer:{PLANTED}@192.0.2.10:554/stream1"
+Picture = bytes | Callable[[str], bytes] | None
+"""What every camera shows, or each."""
 WELL = (Check(name="test", ok=True, note=""),)
 
 
@@ -109,7 +111,7 @@ def camera(number: int, **more: Any) -> CameraNow:
 class Served:
     """The console on a loop and a port of its own. ``judged``: what would go to MQTT."""
 
-    def __init__(self, settings: Plant, picture: bytes | None = None, port: int = 0) -> None:
+    def __init__(self, settings: Plant, picture: Picture = None, port: int = 0) -> None:
         self.settings, self._port = settings, port
         self.judged: list[Judged] = []
         self.cameras: list[CameraNow] = [camera(n) for n in range(len(settings.cameras))]
@@ -130,8 +132,9 @@ class Served:
             self.judged.append(judged)
 
         def ask(name: str) -> None:
-            if self._picture is not None:
-                self.console.picture_came(name, self._picture, time.time())
+            picture = self._picture(name) if callable(self._picture) else self._picture
+            if picture is not None:
+                self.console.picture_came(name, picture, time.time())
 
         def detail(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
             from monitor.config import redacted
@@ -180,7 +183,7 @@ class Served:
 
 
 @contextlib.contextmanager
-def served(settings: Plant, picture: bytes | None = None, port: int = 0) -> Iterator[Served]:
+def served(settings: Plant, picture: Picture = None, port: int = 0) -> Iterator[Served]:
     with Served(settings, picture, port) as one:
         yield one
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 import json
 import re
 import subprocess
@@ -109,6 +111,19 @@ def test_the_api_tells_cameras_alerts_scores_and_the_shift(web: httpx.Client, ev
     assert web.get(f"{API}/cameras/camera-1/picture").content == JPEG
 
 
+def test_several_pictures_come_in_one_answer_each_named_by_its_cameras_place(web: httpx.Client) -> None:
+    answer = web.get(f"{API}/pictures", params=[("camera", "camera-2"), ("camera", "camera-1")])
+    kind, body = answer.headers["content-type"], answer.content
+    assert kind.startswith("multipart/form-data; boundary=")
+    message = email.message_from_bytes(b"Content-Type: " + kind.encode() + b"\r\n\r\n" + body, policy=email.policy.HTTP)
+    parts = [
+        (part.get_param("name", header="content-disposition"), part.get_content()) for part in message.iter_parts()
+    ]
+    assert parts == [("0", JPEG), ("1", JPEG)]
+    assert web.get(f"{API}/pictures", params={"camera": "camera-9"}).status_code == 404
+    assert web.get(f"{API}/pictures").status_code == 422
+
+
 def test_a_verdict_is_durable_told_on_and_exported_as_a_catalogue_that_training_reads(
     web: httpx.Client, everybody: Served, tmp_path: Path
 ) -> None:
@@ -185,7 +200,7 @@ def test_live_begins_with_the_whole_wall_and_goes_on_with_changes(web: httpx.Cli
     (_, first, data), (_, second, change) = events(web, 2)
     assert (first, second) == ("wall", "change")
     assert set(data["cameras"]) == {name_of(n) for n in range(4)}
-    assert set(change["cameras"]["camera-1"]) == {"points"}, "only what changed"
+    assert set(change["cameras"]["camera-1"]) == {"scores"}, "only what changed"
 
 
 def test_who_comes_back_gets_what_was_missed_and_not_the_whole_wall(web: httpx.Client) -> None:
@@ -273,6 +288,21 @@ def test_evidence_that_was_deleted_is_said_to_be_gone(tmp_path: Path) -> None:
         assert (evidence["clip"], evidence["snapshot"], evidence["state"]) == (False, True, "none")
         assert "keep_days" in evidence["note"]
         assert web.get(f"{API}/alerts/a1/clip").status_code == 404
+
+
+def test_the_process_that_converts_a_clip_knows_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\nenv > {tmp_path}/environment\nexit 1\n", encoding="utf-8")
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    monkeypatch.setenv("GATE_PASSWORD", PLANTED)
+    with served(plant(tmp_path, 1)) as one, httpx.Client(base_url=one.address) as web:
+        one.do(one.console.alerted, [with_evidence(tmp_path)])
+        one.written()
+        assert web.get(f"{API}/alerts/a1/clip", params={"playable": True}).status_code == 404
+    given = (tmp_path / "environment").read_text(encoding="utf-8")
+    assert "PATH=" in given
+    assert PLANTED not in given
 
 
 @pytest.mark.parametrize(
@@ -529,6 +559,36 @@ def test_the_page_is_small_and_names_no_other_host() -> None:
     for file in files:
         found = set(re.findall(r"https?://[^\s\"'`)]+", file.read_text(encoding="utf-8")))
         assert found <= {"http://www.w3.org/2000/svg"}, file
+
+
+def test_the_page_asks_beforehand_for_exactly_the_modules_that_it_imports() -> None:
+    import monitor.console
+
+    folder = Path(monitor.console.__file__).parent / "static"
+    asked = re.findall(r'rel="modulepreload" href="static/([\w.]+)"', (folder / "index.html").read_text())
+    imported, waiting = {"main.js"}, ["main.js"]
+    while waiting:
+        found = set(re.findall(r'from "\./([\w.]+)"', (folder / waiting.pop()).read_text())) - imported
+        imported |= found
+        waiting += found
+    assert sorted(asked) == sorted(imported) == sorted(file.name for file in folder.glob("*.js"))
+
+
+def test_the_page_and_the_wall_of_two_hundred_cameras_are_below_the_budget() -> None:
+    import monitor.console
+    from monitor.console.wall import SCORES, Wall
+    from tests.console.support import camera
+
+    wall, cameras = Wall("hall-3"), [camera(n) for n in range(200)]
+    for n in range(SCORES + 1):
+        for one in cameras:
+            wall.scored(one.name, [0.123456 + n / 1000], [])
+        wall.look(cameras, {})
+    folder = Path(monitor.console.__file__).parent
+    page = sum(file.stat().st_size for file in [*(folder / "static").iterdir(), folder / "texts" / "ja.json"])
+    whole = json.dumps(wall.whole(), separators=(",", ":"))
+    assert len(wall.tile("camera-200")["scores"]) == SCORES
+    assert page + len(whole) < 300_000
 
 
 # -- the API as it is described ---------------------------------------------------------------------------------------

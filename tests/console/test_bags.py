@@ -10,8 +10,8 @@ import httpx
 import numpy as np
 import pytest
 
-from monitor.console import bags, history
-from monitor.console.history import AlertRow, BagRow, History
+from monitor.console import bags, history, reading
+from monitor.console.history import AlertRow, BagRow, History, ScoreRow
 from monitor.flow import AlertKind
 from tests.console.support import Served, alert, bag, name_of, plant, served
 from tests.console.test_api import API, OURS
@@ -60,16 +60,32 @@ def test_later_messages_keep_the_bag_that_raised_the_alert(tmp_path: Path) -> No
         assert web.get(f"{API}/alerts/b/similar").json()[0]["likeness"] == 0.0
 
 
-def test_a_history_of_the_former_version_goes_on(tmp_path: Path) -> None:
+SECOND = """ALTER TABLE scores DROP COLUMN attention; ALTER TABLE minutes DROP COLUMN attention;
+ALTER TABLE minutes DROP COLUMN long_term; ALTER TABLE minutes DROP COLUMN short_term; PRAGMA user_version=2;"""
+
+
+@pytest.mark.parametrize("former", [SECOND, f"{SECOND} DROP TABLE bags; PRAGMA user_version=1;"])
+def test_a_history_of_a_former_version_goes_on(tmp_path: Path, former: str) -> None:
     path = tmp_path / "history.sqlite"
-    with History(path) as kept:
+    noon_s = 1_767_268_800.0
+    with History(path, wall=lambda: noon_s) as kept:
         kept.put([AlertRow(payload=alert("old"))])
+        kept.put([ScoreRow(camera="gate", at_s=noon_s, score=0.2, long_term=0.2, short_term=0.2)])
     base = sqlite3.connect(path)
-    base.executescript("DROP TABLE bags; PRAGMA user_version=1;")
+    base.executescript(former)
     base.close()
-    with History(path) as kept:
+    with History(path, wall=lambda: noon_s) as kept:
+        for after_s in (1.0, 60.0):
+            at_s = noon_s + after_s
+            kept.put([ScoreRow(camera="gate", at_s=at_s, score=0.4, long_term=0.6, short_term=0.2, attention=2.0)])
         kept.act(lambda _: None).result(10)
         assert kept.fault is None
+        for span_s in (600.0, 50_000.0):
+            points = reading.scores(path, "gate", noon_s - 1, noon_s + span_s)["points"]
+            assert points[-1]["long_term"] == 0.6
+            assert points[-1]["attention"] == 2.0
+        assert points[0]["mean"] == 0.3
+        assert points[0]["long_term"] is None, "not known of the whole minute"
         assert bags.attention(path, "old") == []
         assert bags.similar(path, "old") == []
     assert not list(tmp_path.glob("*.bad"))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 
 from tests.conftest import free_port, needs_program
 from tests.console.support import Served, alert, camera, name_of, plant, served, waving
@@ -24,6 +27,8 @@ from training import catalogue
 pytestmark = pytest.mark.browser
 SHOTS = os.environ.get("CONSOLE_SHOTS")
 """A folder for pictures of the pages, to be looked at."""
+AXE = Path(os.environ.get("AXE") or str(resources.files("axe_playwright_python").joinpath("axe.min.js")))
+"""axe-core; the package's, or that of ``npm pack axe-core`` where a newer one is there."""
 PATIENCE_MS = 30_000
 
 
@@ -265,7 +270,7 @@ def jpeg() -> bytes:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_no_page_has_a_serious_accessibility_violation(browser: Browser, busy: Served, theme: str) -> None:
-    axe = resources.files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+    axe = AXE.read_text(encoding="utf-8")
     page, seen = opened(browser, busy.address, color_scheme=theme, reduced_motion="reduce")
     found: dict[str, list[str]] = {}
     for place in ("wall", "alert/a1", "camera/camera-1", "alerts", "shift"):
@@ -281,6 +286,7 @@ def test_no_page_has_a_serious_accessibility_violation(browser: Browser, busy: S
         ]
     assert found == {place: [] for place in found}
     assert [error for error in seen.errors if "Content Security" in error] == []
+    assert seen.hosts == {busy.address.removeprefix("http://")}, "no page asks another host for anything"
     page.context.close()
 
 
@@ -309,6 +315,38 @@ def test_the_handover_prints_without_the_screens_furniture(browser: Browser, bus
     expect(page.locator(".sign-off")).to_be_visible()
     assert len(page.pdf()) > 1000
     shot(page, "print")
+    page.context.close()
+
+
+def seconds_asked(route: Route) -> int:
+    """How long a time this question for a shift's handover is about."""
+    asked = parse_qs(urlsplit(route.request.url).query)
+    return round(float(asked["to"][0]) - float(asked["from"][0]))
+
+
+def test_the_range_that_was_chosen_last_is_shown_though_an_earlier_answer_comes_later(
+    browser: Browser, busy: Served
+) -> None:
+    page, _ = opened(browser, busy.address + "/console/#/shift")
+    expect(page.locator(".handover")).to_be_visible()
+    held: list[Route] = []
+    page.route("**/api/v1/shift*", lambda route: held.append(route))
+    page.keyboard.press("4")
+    page.keyboard.press("1")
+    page.wait_for_function(
+        "() => document.querySelector('[data-span=\"28800\"]').getAttribute('aria-pressed') === 'true'"
+    )
+    # The page asks again when the live connection comes up, too: the questions are told apart by their ranges.
+    both = {7 * 86400, 8 * 3600}
+    eventually(lambda: page.wait_for_timeout(50) or {seconds_asked(route) for route in held} == both, 20, "both")
+    page.unroute("**/api/v1/shift*")
+    for route in sorted(held, key=seconds_asked):
+        route.continue_()
+        page.wait_for_timeout(1000)
+    shown = page.locator(".handover").inner_text()
+    times = re.findall(r"\d\d/\d\d/\d{4}, [\d:]{8}", shown)
+    begun, ended = (datetime.strptime(text, "%d/%m/%Y, %H:%M:%S").replace(tzinfo=UTC) for text in times)
+    assert (ended - begun).total_seconds() == 8 * 3600
     page.context.close()
 
 

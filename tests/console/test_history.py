@@ -46,6 +46,7 @@ def test_scores_come_back_as_a_curve_with_its_statuses(tmp_path: Path) -> None:
             "highest": 0.07,
             "long_term": 0.07,
             "short_term": 0.07,
+            "attention": 1.0,
             "segments": 1,
         }
         assert [one["status"] for one in curve["statuses"]] == ["ok", "lost"], "and what held when the span began"
@@ -55,11 +56,23 @@ def test_scores_come_back_as_a_curve_with_its_statuses(tmp_path: Path) -> None:
 def test_a_long_span_is_answered_from_minutes_and_never_with_more_than_a_thousand_points(tmp_path: Path) -> None:
     path = tmp_path / "history.sqlite"
     with History(path, wall=lambda: NOON) as kept:
-        kept.put(score("gate", NOON - 30 * n, 0.25 if n % 2 else 0.75) for n in range(20_000))
+        kept.put(
+            ScoreRow(
+                camera="gate",
+                at_s=NOON - 30 * n,
+                score=0.25 if n % 2 else 0.75,
+                long_term=0.25,
+                short_term=0.25 if n % 2 else 1.0,
+                attention=3.0 if n % 2 else 0.5,
+            )
+            for n in range(20_000)
+        )
         flush(kept)
         week = reading.scores(path, "gate", NOON - 600_000, NOON)
         assert 500 < len(week["points"]) <= 1001
         assert {(p["lowest"], p["mean"], p["highest"]) for p in week["points"][1:-1]} == {(0.25, 0.5, 0.75)}
+        parts = {(p["long_term"], p["short_term"], p["attention"]) for p in week["points"][1:-1]}
+        assert parts == {(0.25, 0.625, 3.0)}, "both detectors' means and the highest attention, over days too"
 
 
 def test_age_takes_scores_and_alerts_but_never_a_verdict(tmp_path: Path) -> None:

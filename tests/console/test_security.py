@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from monitor.config import ConsoleUser
-from monitor.console.access import Access
+from monitor.console.access import Access, hash_password
 from monitor.console.guard import Guard
 from monitor.console.rate import Rate
 from monitor.observe.audit import NAME, read
@@ -104,6 +105,25 @@ def test_one_address_may_ask_so_much_and_no_more() -> None:
     assert answers[3].headers["retry-after"] == "1"
 
 
+def test_viewers_behind_one_proxy_do_not_use_up_each_others_requests() -> None:
+    async def well(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response("well")(scope, receive, send)
+
+    async def asked() -> list[int]:
+        access = Access({"ann": ConsoleUser.model_validate(USERS["ann"])})
+        keys = [opened[0] for _ in range(2) if (opened := access.log_in("ann", PASSWORD)) is not None]
+        proxy = httpx.ASGITransport(Guard(well, access, Rate(burst=3, per_s=0.001)), client=("192.0.2.7", 1))
+        cookies = [*(f"vad_session={key}" for key in keys * 4), "vad_session=made-up", "vad_session=another"]
+        async with httpx.AsyncClient(transport=proxy, base_url="http://console.example") as web:
+            said = [await web.get("/api/v1/cameras", headers={"cookie": cookie}) for cookie in cookies * 2]
+            return [answer.status_code for answer in said]
+
+    answers = asyncio.run(asked())
+    assert answers[:8] == [200] * 6 + [429] * 2, "three each"
+    assert answers[8:10] == [401, 401]
+    assert answers[18:] == [401, 429], "a made-up session counts for its address"
+
+
 def test_who_guesses_from_elsewhere_does_not_lock_the_operator_out() -> None:
     now_s = 0.0
     users = {"ann": ConsoleUser.model_validate(USERS["ann"])}
@@ -120,6 +140,51 @@ def test_who_guesses_from_elsewhere_does_not_lock_the_operator_out() -> None:
     assert access.must_wait_s("ann", "192.0.2.66") == 0
     access.log_in("nobody", "x", "192.0.2.7")
     assert len(access._failures) == 2, "forgotten when forgiven"
+
+
+def test_a_session_outlives_the_monitor_but_not_its_users_password(tmp_path: Path) -> None:
+    now_s, file = 1_767_268_800.0, tmp_path / "state" / "sessions.json"
+
+    def started(users: dict[str, Any]) -> Access:
+        known = {name: ConsoleUser.model_validate(user) for name, user in users.items()}
+        return Access(known, file=file, wall=lambda: now_s)
+
+    first = started(USERS)
+    keys = [opened[0] for _ in range(2) if (opened := first.log_in("ann", PASSWORD)) is not None]
+    first.log_out(keys[1])
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert not any(word in file.read_text() for word in (*keys, PASSWORD, USERS["ann"]["password_hash"]))
+    person = started(USERS).by_session(keys[0])
+    assert person is not None
+    assert (person.name, person.role, person.by_cookie) == ("ann", "operator", True)
+    assert started(USERS).by_session(keys[1]) is None, "logged out is logged out"
+    assert started({"ann": USERS["ann"] | {"role": "viewer"}}).by_session(keys[0]) is None
+    assert started({"ann": USERS["ann"] | {"password_hash": hash_password("new")}}).by_session(keys[0]) is None
+    assert started({"guest": USERS["guest"]}).by_session(keys[0]) is None
+    now_s += 13 * 3600
+    assert started(USERS).by_session(keys[0]) is None, "a shift is over"
+    now_s -= 26 * 3600
+    assert started(USERS).by_session(keys[0]) is None, "a clock that was set back makes no session longer"
+
+
+def test_a_page_that_was_logged_in_stays_so_when_the_monitor_comes_back(tmp_path: Path) -> None:
+    settings = plant(tmp_path, 1, console={"users": USERS})
+    with served(settings) as one, httpx.Client(base_url=one.address, timeout=10) as web:
+        log_in(web, "guest", "look only!")
+        cookies = web.cookies
+    with served(settings) as one, httpx.Client(base_url=one.address, timeout=10, cookies=cookies) as web:
+        assert web.get(f"{API}/session").json()["name"] == "guest"
+        assert web.get(f"{API}/cameras").status_code == 200
+        assert web.post(f"{API}/alerts/a1/verdict", json={"verdict": "real"}, headers=OURS).status_code == 403
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"a": 1}', '{"a": ["ann", 1, "late"]}', "{\x00"])
+def test_damaged_sessions_only_mean_logging_in_again(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "sessions.json"
+    file.write_text(text)
+    access = Access({"ann": ConsoleUser.model_validate(USERS["ann"])}, file=file)
+    assert access.by_session("a") is None
+    assert access.log_in("ann", PASSWORD) is not None
 
 
 def test_a_bucket_fills_again_and_each_address_has_its_own() -> None:

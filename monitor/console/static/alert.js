@@ -81,7 +81,7 @@ export function alert(view, state, id) {
 
   function legend() {
     return h("p", { class: "legend" }, h("span", { class: "k-line" }, t("score")), h("span", { class: "k-long" }, t("long_term")),
-      h("span", { class: "k-short" }, t("short_term")), h("span", { class: "k-raise" }, t("threshold")), h("span", { class: "k-band" }, t("clip")));
+      h("span", { class: "k-short" }, t("short_term")), h("span", { class: "k-raise" }, t("threshold")), h("span", { class: "k-band" }, t("clip")), h("span", { class: "k-look" }, t("attention_line")));
   }
 
   function showEvidence() {

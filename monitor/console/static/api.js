@@ -34,6 +34,16 @@ export const camera = (name) => `cameras/${encodeURIComponent(name)}`;
 export const alert = (id) => `alerts/${encodeURIComponent(id)}`;
 export const address = (path) => BASE + path;
 
+/** Camera → url of a new picture, of those that gave one. Whoever takes a url revokes it. */
+export async function pictures(names) {
+  const urls = new Map();
+  try {
+    const answer = await fetch(`${BASE}pictures?${new URLSearchParams(names.map((name) => ["camera", name]))}`);
+    if (answer.ok) for (const [at, file] of await answer.formData()) urls.set(names[Number(at)], URL.createObjectURL(file));
+  } catch { /* none: the tiles say so */ }
+  return urls;
+}
+
 /** {url, capturedS} of a new picture, or null. Whoever takes the url revokes it. */
 export async function picture(name) {
   try {

@@ -7,6 +7,7 @@ import { live } from "./live.js";
 import { shelve } from "./shelf.js";
 import { atShort, lasting, named, score, t } from "./text.js";
 
+const UNSCORED = ["lost", "connecting", "learning", "disarmed", "disabled"];
 const RANGES = [600, 3600, 21600, 86400, 604800];
 
 export function camera(view, state, name) {
@@ -23,7 +24,7 @@ export function camera(view, state, name) {
   const attention = h("div", { class: "attention", role: "img", "aria-label": t("attention") });
   const parts = h("p", { class: "legend" }, h("span", { class: "k-line" }, t("score")), h("span", { class: "k-long" }, t("long_term")),
     h("span", { class: "k-short" }, t("short_term")), h("span", { class: "k-raise" }, t("raise_at")), h("span", { class: "k-clear" }, t("clear_at")),
-    h("span", { class: "k-gap" }, t("not_watched")));
+    h("span", { class: "k-gap" }, t("not_watched")), h("span", { class: "k-fault" }, named("status", "degraded")), h("span", { class: "k-look" }, t("attention_line")));
   fill(view, h("div", { class: "camera-page" },
     h("div", { class: "camera-head" }, h("div", { class: "shot big" }, picture), h("div", {}, h("h1", {}, name), status,
       h("div", { class: "tools" }, h("button", { type: "button", onclick: put }, t("shelve"), h("kbd", {}, "s"))))),
@@ -35,9 +36,9 @@ export function camera(view, state, name) {
   function now() {
     const one = live.cameras.get(name);
     if (!one) return;
-    const last = one.points.at(-1)?.[1];
+    const last = one.scores.at(-1);
     fill(status, one.raised ? h("a", { class: "badge raised", href: `#/alert/${encodeURIComponent(one.alert_id)}` }, `▲ ${t("raised")}`) : null, " ",
-      h("strong", {}, named("status", one.status)), ` · ${one.reason} · ${t("since", { at: atShort(one.since_s) })}`,
+      h("strong", {}, named("status", one.status)), ` · ${UNSCORED.includes(one.status) ? `${t("not_scored")}: ` : ""}${one.reason} · ${t("since", { at: atShort(one.since_s) })}`,
       last === undefined ? "" : ` · ${t("score")} ${score(last)} / ${score(one.raise_at)}`,
       one.shelf ? ` · ⏸ ${t("shelved_by", { who: one.shelf.who, at: atShort(one.shelf.until_s) })}: ${one.shelf.reason}` : "");
   }
@@ -61,14 +62,14 @@ export function camera(view, state, name) {
   }
 
   async function past() {
-    const toS = Date.now() / 1000, fromS = toS - state.range;
+    const asked = state.range, toS = Date.now() / 1000, fromS = toS - asked;
     try {
       const [data, alerts] = await Promise.all([api.get(`${api.camera(name)}/scores?from=${fromS}&to=${toS}`),
         api.get(`alerts?camera=${encodeURIComponent(name)}&from=${fromS}&to=${toS}&most=500`)]);
-      if (gone) return;
+      if (gone || asked !== state.range) return;  // another range was chosen while this one was under way
       const one = live.cameras.get(name);
       curve.show({ fromS, toS, points: data.points, statuses: data.statuses, alerts, stepS: data.step_s, leastGapS: state.range > 7200 ? 150 : 6,
-        raiseAt: one?.raise_at, clearAt: one?.clear_at, parts: state.range <= 7200, onalert: (id) => (location.hash = `#/alert/${encodeURIComponent(id)}`) });
+        raiseAt: one?.raise_at, clearAt: one?.clear_at, parts: true, onalert: (id) => (location.hash = `#/alert/${encodeURIComponent(id)}`) });
       fill(list, alerts.length ? h("ul", { class: "past" }, alerts.slice(0, 50).map((alert) => h("li", {},
         h("a", { href: `#/alert/${encodeURIComponent(alert.alert_id)}` }, atShort(alert.raised_s)), ` ${score(alert.peak_score)} `,
         h("span", {}, alert.verdict ? named("verdict", alert.verdict.verdict) : t("unjudged"))))) : h("p", { class: "empty" }, t("none")));

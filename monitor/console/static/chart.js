@@ -7,7 +7,7 @@ const colours = () => {
   const probe = document.body.appendChild(document.createElement("i"));
   const of = (name) => { probe.style.color = `var(${name})`; return getComputedStyle(probe).color; };
   const found = { line: of("--line"), raised: of("--raised"), soft: of("--soft"), text: of("--text2"), gap: of("--gap"),
-    long: of("--long"), short: of("--short"), band: of("--band"), clear: of("--text2") };
+    long: of("--long"), short: of("--short"), band: of("--band"), clear: of("--text2"), fault: of("--warn"), look: of("--look") };
   probe.remove();
   return found;
 };
@@ -30,8 +30,8 @@ function sized(canvas) {
   return { pen, width, height };
 }
 
-/** The newest points and the threshold; above it the line is thick, so that colour is not all that tells. */
-export function spark(canvas, points, raiseAt, most = 90) {
+/** The newest scores and the threshold; above it the line is thick, so that colour is not all that tells. */
+export function spark(canvas, scores, raiseAt, most = 90) {
   const place = sized(canvas);
   if (!place) return;
   const { pen, width, height } = place, c = paint();
@@ -44,20 +44,20 @@ export function spark(canvas, points, raiseAt, most = 90) {
   pen.lineTo(width, y(raiseAt));
   pen.stroke();
   pen.setLineDash([]);
-  if (!points.length) return;
-  const step = width / (most - 1), first = width - (points.length - 1) * step;
+  if (!scores.length) return;
+  const step = width / (most - 1), first = width - (scores.length - 1) * step;
   pen.beginPath();
-  points.forEach(([, value], i) => (i ? pen.lineTo(first + i * step, y(value)) : pen.moveTo(first, y(value))));
+  scores.forEach((value, i) => (i ? pen.lineTo(first + i * step, y(value)) : pen.moveTo(first, y(value))));
   pen.strokeStyle = c.line;
   pen.lineWidth = 1.5;
   pen.stroke();
   pen.strokeStyle = c.raised;
   pen.lineWidth = 3;
   pen.beginPath();
-  for (let i = 1; i < points.length; i++) {
-    if (points[i][1] < raiseAt) continue;
-    pen.moveTo(first + (i - 1) * step, y(points[i - 1][1]));
-    pen.lineTo(first + i * step, y(points[i][1]));
+  for (let i = 1; i < scores.length; i++) {
+    if (scores[i] < raiseAt) continue;
+    pen.moveTo(first + (i - 1) * step, y(scores[i - 1]));
+    pen.lineTo(first + i * step, y(scores[i]));
   }
   pen.stroke();
 }
@@ -198,6 +198,21 @@ export class Curve {
       for (const p of o.points) { pen.moveTo(x(p.at_s), y(p.lowest)); pen.lineTo(x(p.at_s), y(p.highest)); }
       pen.stroke();
     }
+    // How much the detector looked at each: four times the bag's mean, or more, is a fifth of the height.
+    pen.strokeStyle = c.look;
+    pen.lineWidth = Math.max(2, Math.min(3, (o.stepS ?? 0) / (o.toS - o.fromS) * (right - left)));
+    pen.beginPath();
+    for (const p of o.points) {
+      if (!p.attention) continue;
+      pen.moveTo(x(p.at_s), bottom); pen.lineTo(x(p.at_s), bottom - Math.min(p.attention / 4, 1) * (bottom - top) / 5);
+    }
+    pen.stroke();
+    (o.statuses ?? []).forEach((one, i) => {  // watched, with a fault: a mark on the axis, not a gap
+      if (one.status !== "degraded") return;
+      const from = x(inside(one.at_s)), to = x(inside(o.statuses[i + 1]?.at_s ?? Math.min(o.toS, Date.now() / 1000)));
+      pen.fillStyle = c.fault;
+      pen.fillRect(from, bottom - 4, to - from, 4);
+    });
     if (o.parts) {
       pen.lineWidth = 1.2;
       pen.strokeStyle = c.long; pen.setLineDash([7, 3]); path("long_term");

@@ -5,7 +5,7 @@ import { address } from "./api.js";
 
 const SILENCE_MS = 6000;
 const AGAIN_MS = 2000;
-const POINTS = 90;
+const SCORES = 90;
 
 export class Live extends EventTarget {
   cameras = new Map();
@@ -87,10 +87,10 @@ export class Live extends EventTarget {
 
   #change(data) {
     for (const [name, delta] of Object.entries(data.cameras)) {
-      const { points, ...facts } = delta;
-      const camera = this.cameras.get(name) ?? { points: [] };
+      const { scores, ...facts } = delta;
+      const camera = this.cameras.get(name) ?? { scores: [] };
       Object.assign(camera, facts);
-      if (points) camera.points = [...camera.points, ...points].slice(-POINTS);
+      if (scores) camera.scores = [...camera.scores, ...scores].slice(-SCORES);
       this.cameras.set(name, camera);
     }
     for (const name of data.removed) this.cameras.delete(name);

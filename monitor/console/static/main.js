@@ -188,14 +188,17 @@ listen(() => live.raised().some((one) => !one.acknowledged));
 
 async function start() {
   theme(localStorage.getItem("vad.theme") ?? "auto");
+  let asked = api.get("session");  // beside the words, not after them
+  asked.catch(() => {});
   await speak(localStorage.getItem("vad.language") ?? navigator.language.slice(0, 2));
   for (;;) {
     try {
-      const who = await api.get("session");
+      const who = await asked;
       return who.name === null ? logIn() : begin(who);
     } catch (error) {
       fill(view, h("p", { class: "empty" }, error.message));
       await new Promise((done) => setTimeout(done, 2000));
+      asked = api.get("session");
     }
   }
 }

@@ -35,15 +35,15 @@ export function shift(view, state) {
 
   async function load() {
     for (const button of spans.children) if (button.dataset.span) button.setAttribute("aria-pressed", String(Number(button.dataset.span) === state.span));
-    const toS = Date.now() / 1000;
+    const asked = state.span, toS = Date.now() / 1000;
     let data, canary;
     try {
-      [data, canary] = await Promise.all([api.get(`shift?from=${toS - state.span}&to=${toS}`), api.get("canary")]);
+      [data, canary] = await Promise.all([api.get(`shift?from=${toS - asked}&to=${toS}`), api.get("canary")]);
     } catch (error) {
       toast(error.message);
       return;
     }
-    if (gone) return;
+    if (gone || asked !== state.span) return;  // another span was chosen while this one was under way
     const share = data.false_share === null ? "–" : `${Math.round(data.false_share * 100)} %`;
     const trouble = [...live.cameras.values()].filter((camera) => !["ok", "disabled", "disarmed"].includes(camera.status));
     const open = live.raised();

@@ -8,7 +8,8 @@ import { atShort, lasting, named, score, t } from "./text.js";
 
 const ORDER = { lost: 0, degraded: 1, connecting: 2, learning: 3, ok: 4, disarmed: 5, disabled: 6 };
 const SIGNS = { ok: "●", learning: "◔", connecting: "◌", degraded: "◐", lost: "✕", disarmed: "◇", disabled: "–" };
-const AT_ONCE = 4;
+const AT_ONCE = 16, RAISED_MS = 2000, OTHERS_MS = 5000, MANY_MS = 12000;
+const inOrder = new Intl.Collator(undefined, { numeric: true }).compare;
 const LARGEST_REM = 34, SMALLEST_REM = 14.5, TEXT_REM = 7.5;
 
 // Lines are drawn together, after all words are written: reading a size in between would lay the page out 200 times.
@@ -48,7 +49,7 @@ class Tile {
     if (this.element.className !== name) this.element.className = name;
     const link = camera.raised && camera.alert_id ? `#/alert/${encodeURIComponent(camera.alert_id)}` : `#/camera/${encodeURIComponent(this.name)}`;
     if (this.element.getAttribute("href") !== link) this.element.setAttribute("href", link);
-    const last = camera.points.at(-1)?.[1];
+    const last = camera.scores.at(-1);
     say(this.sign, SIGNS[camera.status] ?? "?");
     say(this.status, named("status", camera.status) + (camera.mode === "observe" ? ` · ${t("observe")}` : ""));
     say(this.number, last === undefined ? "" : `${score(last)} / ${score(camera.raise_at)}`);
@@ -61,23 +62,20 @@ class Tile {
       say(this.none, t("no_picture"));
     }
     say(this.reason, camera.shelf ? camera.shelf.reason : camera.status === "ok" ? "" : camera.reason);
-    this.element.setAttribute("aria-label",
-      `${this.name}: ${up ? `${t("raised")}, ` : ""}${named("status", camera.status)}, ${t("score")} ${score(last)}`);
     if (this.visible) later(this);
   }
 
   draw() {
-    if (this.camera) spark(this.line, this.camera.points, this.camera.raise_at ?? 1);
+    if (this.camera) spark(this.line, this.camera.scores, this.camera.raise_at ?? 1);
   }
 
-  async shoot() {
-    this.shotMs = Date.now();
-    const found = await api.picture(this.name);
+  /** An object's address, which is the tile's from now on, or undefined. */
+  came(url) {
     const old = this.url;
-    this.url = found?.url ?? null;
-    if (found) this.picture.src = found.url;
-    this.picture.hidden = !found;
-    say(this.none, found ? "" : t("no_picture"));
+    this.url = url ?? null;
+    if (url) this.picture.src = url;
+    this.picture.hidden = !url;
+    say(this.none, url ? "" : t("no_picture"));
     if (old) URL.revokeObjectURL(old);
   }
 
@@ -136,7 +134,7 @@ export function wall(view, state) {
     const raised = live.raised();
     const up = new Set(raised.map((camera) => camera.name));
     const rest = [...live.cameras.values()].filter((camera) => !up.has(camera.name) && matches(camera))
-      .sort((a, b) => (ORDER[a.status] ?? 9) - (ORDER[b.status] ?? 9) || a.name.localeCompare(b.name, undefined, { numeric: true }));
+      .sort((a, b) => (ORDER[a.status] ?? 9) - (ORDER[b.status] ?? 9) || inOrder(a.name, b.name));
     // Raised ones are shown whatever is searched for: nobody must overlook one by an old search.
     const sections = raised.length ? [["!", t("raised_now", { n: raised.length }), raised]] : [];
     if (state.group) {
@@ -145,18 +143,18 @@ export function wall(view, state) {
         const value = camera.labels?.[state.group] ?? t("no_label");
         found.set(value, [...(found.get(value) ?? []), camera]);
       }
-      for (const value of [...found.keys()].sort((a, b) => a.localeCompare(b, undefined, { numeric: true })))
+      for (const value of [...found.keys()].sort(inOrder))
         sections.push([value, `${state.group}: ${value}`, found.get(value)]);
     } else if (rest.length) sections.push(["", raised.length ? t("others") : "", rest]);
     const wanted = JSON.stringify(sections.map(([key, title, cameras]) => [key, title, cameras.map((camera) => camera.name)]));
     if (wanted !== laid) {
       laid = wanted;
       const focus = document.activeElement?.closest?.(".tile");
+      fit();  // before the tiles stand: after it would lay all of them out twice
       fill(place, sections.map(([key, title, cameras]) =>
         h("section", { class: key === "!" ? "group raised-group" : "group" }, title ? h("h2", {}, title) : null,
           h("div", { class: "tiles" }, cameras.map((camera) => tiles.get(camera.name).element)))));
       if (!sections.length) fill(place, h("p", { class: "empty" }, live.cameras.size ? t("nothing_found") : t("no_cameras")));
-      fit();
       if (focus?.isConnected) focus.focus({ preventScroll: true });
     }
     tally();
@@ -182,25 +180,29 @@ export function wall(view, state) {
       Object.entries(found).sort(([a], [b]) => (ORDER[a] ?? 9) - (ORDER[b] ?? 9)).map(([status, n]) => `${n} ${named("status", status)}`).join(" · "));
   }
 
-  // Pictures: a few at a time, of what is on the screen; raised cameras oftener.
-  let loading = 0;
-  function shoot() {
-    if (document.hidden || !live.live || !state.pictures) return;
-    const visible = [...tiles.values()].filter((tile) => tile.visible);
-    const every = visible.length > 60 ? 12000 : 5000;
-    const due = visible.filter((tile) => Date.now() - tile.shotMs > (tile.camera.raised ? 1500 : every) &&
-      !["disabled", "lost"].includes(tile.camera.status)).sort((a, b) => a.shotMs - b.shotMs);
-    for (const tile of due.slice(0, AT_ONCE - loading)) {
-      loading++;
-      tile.shoot().finally(() => { loading--; shoot(); });
-    }
+  // Pictures of what is on the screen, raised cameras' oftener; one request for all that are due and for those that soon
+  // would be, since requests are what they cost the monitor.
+  let loading = false;
+  async function shoot() {
+    if (loading || document.hidden || !live.live || !state.pictures) return;
+    const visible = [...tiles.values()].filter((tile) => tile.visible && !["disabled", "lost"].includes(tile.camera.status));
+    const every = visible.length > 60 ? MANY_MS : OTHERS_MS;
+    const age = (tile) => (Date.now() - tile.shotMs) / (tile.camera.raised ? RAISED_MS : every);
+    const due = visible.filter((tile) => age(tile) > 0.8).sort((a, b) => age(b) - age(a)).slice(0, AT_ONCE);
+    if (!due.length || age(due[0]) < 1) return;
+    loading = true;
+    for (const tile of due) tile.shotMs = Date.now();
+    const urls = await api.pictures(due.map((tile) => tile.name));
+    for (const tile of due) tile.came(urls.get(tile.name));
+    loading = false;
+    shoot();
   }
 
   const onWhole = () => arrange();
   /** Most changes are new scores: only what stands elsewhere afterwards needs the whole order. */
   function onChange({ detail }) {
     const moved = detail.removed.length > 0 || Object.entries(detail.cameras).some(([name, delta]) =>
-      !tiles.has(name) || Object.keys(delta).some((key) => key !== "points"));
+      !tiles.has(name) || Object.keys(delta).some((key) => key !== "scores"));
     if (moved) return arrange();
     for (const name of Object.keys(detail.cameras)) tiles.get(name).show(live.cameras.get(name));
   }
