@@ -12,18 +12,20 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
-from monitor.flow import Preprocessing
+from monitor.flow import Pictures, Preprocessing
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import torch
     from torch import Tensor, nn
+
+    Batch: TypeAlias = Sequence[Pictures] | Pictures | Tensor
+    """uint8 pictures of B segments: (K, H, W, 3) each, wherever they lie, or all of them as (B, K, H, W, 3)."""
 
 EngineName = Literal["auto", "eager", "eager_fp16", "graphs", "planes_fp16", "openvino"]
 
@@ -57,9 +59,9 @@ class Backbone(Protocol):
     def device(self) -> torch.device:
         """Where the features lie."""
 
-    def encode(self, pictures_BKHWC: npt.NDArray[np.uint8] | Tensor) -> Tensor:
-        """(B, K, H, W, 3) uint8 → (B, D) float32 on ``device``; any B ≥ 0. The pictures may be overwritten
-        once it has returned."""
+    def encode(self, batch: Batch) -> Tensor:
+        """Pictures of B ≥ 0 segments → (B, D) float32 on ``device``; ValueError where they are of another shape. They
+        may be overwritten once it has returned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +103,16 @@ _FAMILIES = {
 def names() -> tuple[str, ...]:
     """Every backbone that ``create`` knows."""
     return tuple(_FAMILIES)
+
+
+def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where fetched and converted files are kept; not created here."""
+    named = environment.get("VAD_MONITOR_CACHE")
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "vad-monitor"
+
+
+def weights_folder() -> Path:
+    return cache_folder() / "weights"
 
 
 def family(name: str) -> Family:
@@ -154,6 +166,6 @@ def create(
         device=device,
         engine=engine,
         threads=threads,
-        cache=store.cache_folder() / "openvino",
+        cache=cache_folder() / "openvino",
     )
     return started

@@ -8,25 +8,26 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from monitor.features.backbone import Backbone, BackboneError, EngineName, Recipe
-from monitor.flow import Preprocessing
+from monitor.flow import Pictures, Preprocessing
 
 if TYPE_CHECKING:
+    from monitor.features.backbone import Batch
     from monitor.features.planes import Moves
 
 log = logging.getLogger(__name__)
 
+UINT8 = ("uint8", "torch.uint8")
 CUDA_ENGINES = ("eager_fp16", "graphs", "planes_fp16")
 TRUSTED_ERROR = 5e-3
 """How far float16 may put a feature off float32; i3d_r50 is off by 3e-4 to 6e-4. An overflow is off by everything."""
@@ -181,13 +182,20 @@ class Encoder:
     def dimensions(self) -> int:
         return self.recipe.dimensions
 
-    def check(self, pictures_BKHWC: npt.NDArray[np.uint8] | Tensor) -> None:
-        shape = tuple(pictures_BKHWC.shape)
-        wanted = self.preprocessing.shape
-        if len(shape) != 5 or shape[1:] != wanted or str(pictures_BKHWC.dtype) not in ("uint8", "torch.uint8"):
-            sizes = ", ".join(str(size) for size in wanted)
+    def check(self, batch: Batch) -> None:
+        """ValueError where the pictures are not such as the backbone wants."""
+        sizes = ", ".join(str(size) for size in self.preprocessing.shape)
+        if isinstance(batch, np.ndarray | Tensor):
+            self._check_one(batch, batch.shape[1:], f"(B, {sizes})")
+        else:
+            for pictures_KHWC in batch:
+                self._check_one(pictures_KHWC, pictures_KHWC.shape, f"({sizes})")
+
+    def _check_one(self, pictures: Pictures | Tensor, shape: Sequence[int], wanted: str) -> None:
+        if tuple(shape) != self.preprocessing.shape or str(pictures.dtype) not in UINT8:
             raise ValueError(
-                f"backbone '{self.name}' takes uint8 pictures of shape (B, {sizes}), got {pictures_BKHWC.dtype} {shape}"
+                f"backbone '{self.name}' takes uint8 pictures of shape {wanted}, "
+                f"got {pictures.dtype} {tuple(pictures.shape)}"
             )
 
 
@@ -215,13 +223,13 @@ class Eager(Encoder):
         self.engine = "eager_fp16" if half else "eager"
         self.module = fold(module).to(device).requires_grad_(False)
 
-    def encode(self, pictures_BKHWC: npt.NDArray[np.uint8] | Tensor) -> Tensor:
-        self.check(pictures_BKHWC)
-        if len(pictures_BKHWC) == 0:
+    def encode(self, batch: Batch) -> Tensor:
+        self.check(batch)
+        if len(batch) == 0:
             return torch.zeros(0, self.dimensions, device=self.device)
-        pictures = torch.as_tensor(pictures_BKHWC).to(self.device)
+        pictures_BKHWC = torch.as_tensor(batch if isinstance(batch, np.ndarray | Tensor) else np.stack(batch))
         with torch.inference_mode(), self._precision():
-            features_BD: Tensor = self.module(pictures)
+            features_BD: Tensor = self.module(pictures_BKHWC.to(self.device))
         return features_BD.float()
 
     def _precision(self) -> AbstractContextManager[object]:

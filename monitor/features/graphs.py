@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from monitor.features.backbone import Recipe
 from monitor.features.engine import Encoder
+
+if TYPE_CHECKING:
+    from monitor.features.backbone import Batch
 
 SIZES = (1, 2, 4, 8, 16, 32)
 """A batch is cut into these; what is left over is filled up to the next one."""
@@ -76,23 +78,26 @@ class Graphs(Encoder):
                 self._recorded[size] = graph, features_BD
         self.sizes = tuple(sorted(self._recorded))
 
-    def encode(self, pictures_BKHWC: npt.NDArray[np.uint8] | Tensor) -> Tensor:
-        self.check(pictures_BKHWC)
-        pictures = torch.as_tensor(pictures_BKHWC)
-        features_BD = torch.empty(len(pictures), self.dimensions, device=self.device)
-        sizes = self.sizes if pictures.is_cuda else tuple(size for size in self.sizes if size <= FROM_HOST)
+    def encode(self, batch: Batch) -> Tensor:
+        self.check(batch)
+        there = isinstance(batch, Tensor) and batch.is_cuda
+        if isinstance(batch, Tensor) and not there:
+            batch = batch.numpy()
+        sizes = self.sizes if there else tuple(size for size in self.sizes if size <= FROM_HOST)
+        features_BD = torch.empty(len(batch), self.dimensions, device=self.device)
         stream = torch.cuda.current_stream(self.device)
         first = staged = 0
         with torch.inference_mode(), torch.cuda.device(self.device):
-            for count, size in portions(len(pictures), sizes):
-                given = pictures[first : first + count]
-                if not given.is_cuda:
+            for count, size in portions(len(batch), sizes):
+                given: Any = batch[first : first + count]
+                if not there:
                     if staged + count > len(self._staged):
                         # From the front again, once everything in there has been copied.
                         stream.synchronize()
                         staged = 0
                     held = self._staged[staged : staged + count]
-                    held.copy_(given)
+                    # NumPy copies in this thread; torch's own would wait for threads that decoders keep from running.
+                    np.stack(given, out=held.numpy())
                     given, staged = held, staged + count
                 self._pictures[:count].copy_(given, non_blocking=True)
                 graph, made_BD = self._recorded[size]

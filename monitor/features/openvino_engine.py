@@ -16,15 +16,17 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from monitor.features.backbone import BackboneError, Recipe
 from monitor.features.engine import Encoder
+
+if TYPE_CHECKING:
+    from monitor.features.backbone import Batch
 
 log = logging.getLogger(__name__)
 
@@ -64,15 +66,15 @@ class OpenVino(Encoder):
             _keep(openvino, graph, kept)
         self._compiled = core.compile_model(graph, "CPU", settings)
 
-    def encode(self, pictures_BKHWC: npt.NDArray[np.uint8] | Tensor) -> Tensor:
-        self.check(pictures_BKHWC)
-        if len(pictures_BKHWC) == 0:
+    def encode(self, batch: Batch) -> Tensor:
+        self.check(batch)
+        if len(batch) == 0:
             return torch.zeros(0, self.dimensions)
-        if isinstance(pictures_BKHWC, Tensor):
-            pictures_BKHWC = pictures_BKHWC.cpu().numpy()
+        if isinstance(batch, Tensor):
+            batch = batch.cpu().numpy()
         features = [
-            np.array(self._compiled(np.ascontiguousarray(pictures_BKHWC[first : first + AT_ONCE]))[0], dtype=np.float32)
-            for first in range(0, len(pictures_BKHWC), AT_ONCE)
+            np.array(self._compiled(np.stack(list(batch[first : first + AT_ONCE])))[0], dtype=np.float32)
+            for first in range(0, len(batch), AT_ONCE)
         ]
         return torch.from_numpy(np.concatenate(features))
 

@@ -91,9 +91,9 @@ class ReaderPool:
     ``recorder_s``: how many seconds of packets evidence may reach back before the request (bag, delay and
     pre-roll); the post-roll is added here. ``live`` False reads files once, as fast as they are taken:
     nothing is dropped, a few at a time, and a segment marked ``last`` closes each. ``quiet``: no log line
-    where a stream comes or goes. ``on_change(camera)`` is
-    called when a camera's link or picture fault changed, ``on_evidence(result)`` once for each request,
-    ``on_picture(camera, jpeg, captured_wall_s)`` after a ``look``; all from a receiving thread.
+    where a stream comes or goes. ``niceness``: by how much the processes give way to the monitor where the cores do
+    not suffice. ``on_change(camera)`` is called when a camera's link or picture fault changed, ``on_evidence(result)``
+    once for each request, ``on_picture(camera, jpeg, captured_wall_s)`` after a ``look``; all from a receiving thread.
     """
 
     def __init__(
@@ -106,6 +106,7 @@ class ReaderPool:
         recorder_s: float = 60.0,
         live: bool = True,
         quiet: bool = False,
+        niceness: int = 0,
     ) -> None:
         self.on_evidence: Callable[[EvidenceResult], None] = lambda _: None
         self.on_picture: Callable[[str, bytes, float], None] = lambda *_: None
@@ -125,6 +126,7 @@ class ReaderPool:
             recorder_bytes=int(evidence.memory_mb * 1e6),
             audio=evidence.audio,
             evidence_folder=evidence.folder.absolute(),
+            niceness=niceness,
         )
         self._wanted = {settings.name: self._complete(settings) for settings in cameras}
         self._cameras: dict[str, _Camera] = {}

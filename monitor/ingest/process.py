@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
-from monitor.config.secret import is_secret_variable
+from monitor.config.secret import for_a_child
 from monitor.ingest.camera import ReaderSettings
 from monitor.ingest.memory import MARKS, Doing, SlotMemory
 from monitor.ingest.wire import CameraHealth, Hello, Order, Report
@@ -210,8 +210,7 @@ def _spawn(memory_fd: int) -> tuple[subprocess.Popen[bytes], Connection]:
     ``__main__``."""
     ours, theirs = socket.socketpair()
     # A reader is told the passwords of its own cameras, and need not have all others in its environment.
-    environment = {name: value for name, value in os.environ.items() if not is_secret_variable(name)} | {
-        "PYTHONPATH": os.pathsep.join(path or str(os.getcwd()) for path in sys.path),  # noqa: PTH109
+    environment = for_a_child(os.environ) | {
         # Nothing here computes with BLAS; its threads would cost each process memory.
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",

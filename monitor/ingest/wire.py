@@ -130,6 +130,8 @@ class Hello:
     recorder_bytes: int
     audio: bool
     evidence_folder: Path
+    niceness: int
+    """By how much it gives way to the monitor where the cores do not suffice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

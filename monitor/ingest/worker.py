@@ -160,6 +160,7 @@ class Worker:
         if not isinstance(hello, Hello):
             raise TypeError("the first order must be Hello")
         self._hello = hello
+        os.nice(hello.niceness)
         self._memory = SlotMemory(memory_fd, hello.preprocessing, hello.slots)
         self._lives: dict[int, Life] = {}
         self._saver = Saver(hello.evidence_folder, self._saved)

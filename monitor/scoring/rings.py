@@ -6,12 +6,12 @@ Shape suffixes: B segments in a batch, K frames, H, W, C of a picture; D of a fe
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,7 +23,10 @@ from monitor.features import backbone as backbones
 from monitor.features.backbone import Backbone
 from monitor.features.engine import cpu_threads
 from monitor.flow import BagScore, Segment, SegmentTimes
+from monitor.scoring.choice import chosen, device_of
 from monitor.scoring.ring import Bag, Ring
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +73,8 @@ class Rings:
 
     def encode(self, segments: Sequence[Segment]) -> Tensor:
         """(B, D) standardised features of the segments, on the device."""
-        pictures_BKHWC = np.stack([s.pictures for s in segments if s.pictures is not None])
         with torch.inference_mode():
-            features_BD = self.backbone.encode(pictures_BKHWC)
+            features_BD = self.backbone.encode([s.pictures for s in segments if s.pictures is not None])
             if not self.bags.files:
                 return self.artefact.standardise(features_BD)
             # Which segments share a batch is a matter of timing, and a product's last bits depend on its size: files
@@ -161,6 +163,9 @@ def open_rings(settings: Scoring, *, files: bool) -> Rings:
     Raises ArtefactError, BackboneError or WeightsError in a sentence. ``files``: streams that end.
     """
     torch.set_num_threads(cpu_threads())
+    settings, why = chosen(settings)
+    if why:
+        log.info(why)
     device = device_of(settings.device)
     artefact = artefacts.load(settings.artefact, device)
     card = artefact.card
@@ -182,17 +187,6 @@ def gap_of(wanted: int | None, card: Card) -> int:
             f"so max_gap is 0 to {card.length - 1}"
         )
     return wanted
-
-
-def device_of(wanted: str) -> str:
-    """``auto`` is the first CUDA device, else the CPU; BackboneError where the wanted one is not there."""
-    if wanted == "auto":
-        return "cuda:0" if torch.cuda.is_available() else "cpu"
-    if wanted != "cpu" and not torch.cuda.is_available():
-        raise backbones.BackboneError(
-            f"scoring.device: {wanted} is not to be had: torch sees no CUDA device; use auto or cpu"
-        )
-    return "cuda:0" if wanted == "cuda" else wanted
 
 
 def _times(segment: Segment) -> SegmentTimes:

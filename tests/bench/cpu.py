@@ -71,18 +71,24 @@ def start_up() -> list[Row]:
             [sys.executable, "-m", "monitor", *words], cwd=ROOT, capture_output=True, check=False
         )
 
+    def check_anew() -> None:
+        (backbone.cache_folder() / "opened").unlink(missing_ok=True)
+        check()
+
     def importing_torch() -> None:
         subprocess.run([sys.executable, "-c", "import torch"], check=True)
 
+    check = command("check", str(example))
     return [
         Row(name="vad-monitor --help", value=best_s(command("--help"), 5), unit="s", target=0.3),
         Row(
-            name="vad-monitor check",
-            value=best_s(command("check", str(example)), 5),
+            name="vad-monitor check of what it has not opened before",
+            value=best_s(check_anew, 5),
             unit="s",
             limit=f"{best_s(importing_torch, 3):.1f} s of it to import torch, with which it opens the artefact",
             target=1.0,
         ),
+        Row(name="vad-monitor check, again", value=best_s(check, 5), unit="s", target=1.0),
     ]
 
 

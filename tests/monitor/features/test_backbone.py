@@ -123,6 +123,16 @@ def test_tensors_and_views_with_gaps_are_taken_as_well(
     assert torch.equal(openvino.encode(torch.from_numpy(pictures_BKHWC[::2].copy())), expected_BD)
 
 
+def test_segments_that_lie_apart_have_the_features_of_a_batch(
+    eager: Backbone, openvino: Backbone, pictures_BKHWC: npt.NDArray[np.uint8]
+) -> None:
+    for each in (eager, openvino):
+        assert torch.equal(each.encode([one.copy() for one in pictures_BKHWC]), each.encode(pictures_BKHWC))
+        assert each.encode([]).shape == (0, 2560)
+        with pytest.raises(ValueError, match=r"takes uint8 pictures of shape \(4, 224, 224, 3\), got uint8 \(3, 224"):
+            each.encode([pictures_BKHWC[0], pictures_BKHWC[1, :3]])
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -67,7 +67,8 @@ def residual() -> kinetics.SegmentNet:
 
 
 def test_a_residual_network_is_recorded_in_planes_and_gives_its_own_feature(residual: kinetics.SegmentNet) -> None:
-    """Batches that fill a graph, that fill one up and that need several, from host and device, one after another."""
+    """Batches that fill a graph, that fill one up and that need several, from host (together and segment by segment)
+    and device, one after another."""
     recipe = kinetics.recipe("i3d_r50")
     plain = engine.start(recipe, "", copy.deepcopy(residual), device="cuda", engine="eager")
     ours = engine.start(recipe, "", copy.deepcopy(residual), device="cuda")
@@ -75,7 +76,7 @@ def test_a_residual_network_is_recorded_in_planes_and_gives_its_own_feature(resi
     pictures = noise("i3d_r50", 75)
     expected_BD = torch.cat([plain.encode(part) for part in pictures.split(5)])
     for batch in (1, 3, 8, 32, 45, 75, 0):
-        for given in (pictures[:batch].numpy(), pictures[:batch].cuda()):
+        for given in (pictures[:batch].numpy(), list(pictures[:batch].numpy()), pictures[:batch].cuda()):
             features_BD = ours.encode(given)
             assert features_BD.shape == (batch, 2048)
             assert features_BD.dtype == torch.float32

@@ -162,6 +162,7 @@ def watch(tmp_path: Path) -> Callable[..., Any]:
         live: bool = True,
         preprocessing: Preprocessing = SMALL,
         ingest: Ingest | None = None,
+        niceness: int = 0,
         **evidence: Any,
     ) -> Iterator[Watch]:
         pool = ReaderPool(
@@ -171,6 +172,7 @@ def watch(tmp_path: Path) -> Callable[..., Any]:
             evidence=EvidenceSettings(**{"folder": tmp_path / "evidence", **evidence}),
             recorder_s=10.0,
             live=live,
+            niceness=niceness,
         )
         watched = Watch(pool)
         pool.on_evidence = watched.results.append

@@ -295,6 +295,14 @@ def test_readers_end_with_a_monitor_that_was_killed(tmp_path: Path) -> None:
     wait_gone(pids)
 
 
+def test_readers_give_way_as_they_are_told(watch: Callable[..., Any], tmp_path: Path) -> None:
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    clip = str(write_clip(tmp_path / "a.mp4", frames=160))
+    with watch([camera("a", clip)], niceness=3) as w:
+        w.until(lambda: w.of("a"))
+        assert [os.getpriority(os.PRIO_PROCESS, pid) for pid in w.pool.pids] == [min(own + 3, 19)]
+
+
 def test_nothing_is_left_when_the_pool_ends(watch: Callable[..., Any], tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "a.mp4", frames=600, fps=30)
     shared, files = names_in("/dev/shm"), names_in("/proc/self/fd")
