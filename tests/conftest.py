@@ -38,3 +38,14 @@ def shared_data() -> Path:
     if not (folder / "industrial" / "clips.csv").is_file():
         pytest.skip(f"no real clips in {folder} (set VAD_DATA to a folder that has them)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def movinet_file() -> Path:
+    """Google's MoViNet-A0-Stream, beside the repository or VAD_MOVINET; skips without it and without LiteRT."""
+    beside = ROOT.parent / "shared" / "data" / "weights" / "movinet_a0_stream_kinetics600_int8.tflite"
+    path = Path(os.environ.get("VAD_MOVINET", beside))
+    if not path.is_file():
+        pytest.skip(f"no weights of MoViNet at {path} (set VAD_MOVINET to the file)")
+    pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed (extra movinet)")
+    return path

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from monitor.detectors import artefact
-from monitor.detectors.canary import CLIP, card_of, curve
-from monitor.detectors.card import Card
+from monitor.detectors.canary import card_of, curve
+from monitor.detectors.card import CLIP, Card
 from monitor.features import backbone
 from monitor.flow import FRAMES_PER_SEGMENT
 from monitor.ingest.file import segments_of_file

@@ -119,7 +119,13 @@ def _artefact_commands(commands: argparse._SubParsersAction[argparse.ArgumentPar
     export.set_defaults(run=_export)
 
     default = _with_features(
-        _on_clips(_command(commands, "default", "train the default artefact: folds, floors, export"))
+        _on_clips(_command(commands, "default", "train an artefact as the shipped ones were: folds, floors, export"))
+    )
+    default.add_argument(
+        "--backbone",
+        choices=("effnet_lite0", "movinet_a0_stream"),
+        default="effnet_lite0",
+        help="whose features are scored (%(default)s)",
     )
     default.add_argument("--seeds", type=int, default=3, help="how many seeds (%(default)s)")
     default.add_argument("--out", type=Path, required=True, help="folder of the artefact")
@@ -287,12 +293,13 @@ def _default(asked: argparse.Namespace) -> None:
     from training import catalogue, default, extract, report, staged
 
     videos = catalogue.local(asked.data, asked.sets.split(","))
-    encoder = backbone.create(default.BACKBONE, asked.device)
-    features = extract.extract(videos, asked.data, asked.features, encoder, default.RECIPE.fps, mirrored=True)
+    encoder = backbone.create(asked.backbone, asked.device)
+    fps = default.RECIPES[asked.backbone].fps
+    features = extract.extract(videos, asked.data, asked.features, encoder, fps, mirrored=True)
     extra: tuple[catalogue.Video, ...] = ()
     if asked.staged is not None:
         extra = staged.render(asked.staged)
-        made = extract.extract(extra, asked.staged, asked.features, encoder, default.RECIPE.fps, mirrored=True)
+        made = extract.extract(extra, asked.staged, asked.features, encoder, fps, mirrored=True)
         features = {**features, **made}
     card, table = default.make(
         asked.out,
@@ -330,9 +337,9 @@ def _latency(asked: argparse.Namespace) -> None:
     from monitor.flow import FRAMES_PER_SEGMENT
     from training import catalogue, default, extract, figures, joined
 
-    recipe = default.RECIPE
+    recipe = default.RECIPES["effnet_lite0"]
     videos = catalogue.local(asked.data, asked.sets.split(","))
-    encoder = backbone.create(default.BACKBONE)
+    encoder = backbone.create("effnet_lite0")
     features = extract.extract(videos, asked.data, asked.features, encoder, recipe.fps, mirrored=True)
     lengths = [int(length) for length in asked.bags.split(",")]
     points = joined.curve(videos, features, recipe, range(asked.seeds), lengths)

@@ -341,7 +341,7 @@ def of_segments(segments: Iterable[Segment], backbone: Backbone, crop_order: Seq
             pictures_XKHWC += [crop(segment.pictures, name, height_px, width_px) for name in crop_order]
             motion.append(motion_energy(segment.pictures))
             times.append((segment.start_s, segment.end_s))
-        features_XD = backbone.encode(np.ascontiguousarray(np.stack(pictures_XKHWC))).cpu().numpy()
+        features_XD = backbone.encode(np.stack(pictures_XKHWC)).cpu().numpy()
         encoded.append(features_XD.reshape(len(batch), len(crop_order), backbone.dimensions))
     empty = np.empty((0, len(crop_order), backbone.dimensions), np.float32)
     return Features(

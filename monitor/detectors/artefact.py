@@ -11,22 +11,31 @@ Shape suffixes: N segments, D dimensions of the backbone's feature.
 from __future__ import annotations
 
 import hashlib
-import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-import pydantic
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from monitor.detectors.card import ArtefactError, CanaryCard, Card, DetectorCard
+from monitor.detectors.card import (
+    SHIPPED,
+    ArtefactError,
+    CanaryCard,
+    Card,
+    DetectorCard,
+    content_of,
+    read_card,
+    resolve,
+)
 from monitor.detectors.detector import Detector, make
 from monitor.detectors.ensemble import Ensemble
+from monitor.files import replacing
 
 __all__ = [
+    "SHIPPED",
     "Artefact",
     "ArtefactError",
     "Card",
@@ -39,9 +48,8 @@ __all__ = [
     "verify",
 ]
 
-LARGEST_CARD, LARGEST_WEIGHTS = 4_000_000, 2_000_000_000
+LARGEST_WEIGHTS = 2_000_000_000
 STORED = (torch.float16, torch.float32)
-SHIPPED = Path(__file__).resolve().parent.parent / "artefacts"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -87,33 +95,6 @@ class Artefact:
     def dimensions(self) -> int:
         """D', what the detectors take."""
         return self.card.dimensions
-
-
-def resolve(name_or_path: str | Path) -> Path:
-    """``default`` (or another shipped name) or a folder → the folder; ArtefactError where there is none."""
-    shipped = SHIPPED / str(name_or_path)
-    if Path(name_or_path).name == str(name_or_path) and (shipped / "card.json").is_file():
-        return shipped
-    folder = Path(name_or_path).expanduser()
-    if folder.is_dir():
-        return folder
-    if folder.exists():
-        raise ArtefactError(f"{folder} is a file; an artefact is a folder with card.json and weights.safetensors")
-    there = sorted(path.parent.name for path in SHIPPED.glob("*/card.json"))
-    raise ArtefactError(
-        f"there is no artefact '{name_or_path}': no such folder, and shipped are {', '.join(there) or 'none'}"
-    )
-
-
-def read_card(name_or_path: str | Path) -> Card:
-    """The card alone, without its weights."""
-    path = resolve(name_or_path) / "card.json"
-    try:
-        return Card.model_validate_json(_content(path, LARGEST_CARD))
-    except FileNotFoundError as fault:
-        raise ArtefactError(f"{path.parent} is no artefact: card.json is missing") from fault
-    except pydantic.ValidationError as fault:
-        raise ArtefactError(f"{path}: {_problems(fault)}") from fault
 
 
 def load(name_or_path: str | Path, device: torch.device | str = "cpu") -> Artefact:
@@ -193,14 +174,13 @@ def _storable(key: str, tensor: Tensor, half: bool) -> Tensor:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_bytes(content)
-    part.replace(path)
+    with replacing(path) as part:
+        part.write_bytes(content)
 
 
 def _read_weights(path: Path, card: Card) -> dict[str, Tensor]:
     try:
-        content = _content(path, LARGEST_WEIGHTS)
+        content = content_of(path, LARGEST_WEIGHTS)
     except FileNotFoundError as fault:
         raise ArtefactError(f"{path.parent} is no whole artefact: {path.name} is missing") from fault
     measured = hashlib.sha256(content).hexdigest()
@@ -217,20 +197,6 @@ def _read_weights(path: Path, card: Card) -> dict[str, Tensor]:
         if tensor.dtype not in STORED or not bool(torch.isfinite(tensor).all()):
             raise ArtefactError(f"{path}: '{key}' has values that are no finite numbers in float16 or float32")
     return tensors
-
-
-def _content(path: Path, largest: int) -> bytes:
-    """A file's bytes; ArtefactError where it is none, too large, or may not be read. FileNotFoundError is passed on."""
-    try:
-        if not path.is_file() and path.exists():
-            raise ArtefactError(f"{path} is not a file")
-        if path.stat().st_size > largest:
-            raise ArtefactError(f"{path} is larger than {largest // 1_000_000} MB: is that an artefact?")
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise
-    except OSError as fault:
-        raise ArtefactError(f"{path} cannot be read: {(fault.strerror or 'fault').lower()}") from fault
 
 
 def _standardisation(tensors: dict[str, Tensor]) -> Standardisation:
@@ -283,15 +249,3 @@ def _check_shapes(part: DetectorCard, shapes: dict[str, torch.Size]) -> None:
             raise ValueError(
                 f"size mismatch for {key} of detector '{part.name}': {tuple(shapes[key])}, not {tuple(wanted[key])}"
             )
-
-
-def _problems(fault: pydantic.ValidationError) -> str:
-    """What is wrong with a card, all at once: ``fps: input should be greater than 0; stride: …``."""
-    parts = []
-    for problem in fault.errors(include_url=False, include_input=False):
-        # Settings shared with plant.yaml say in their context which key below the place is wrong.
-        place = (*problem["loc"], *problem.get("ctx", {}).get("at", ()))
-        where = ".".join(str(step) for step in place)
-        what = str(problem["msg"]).removeprefix("Value error, ")
-        parts.append(f"{where}: {what}" if where else what)
-    return "; ".join(parts)

@@ -20,10 +20,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from monitor.detectors.card import ArtefactError, CanaryCard
+from monitor.detectors.card import CLIP, ArtefactError, CanaryCard
 from monitor.detectors.ensemble import Ensemble
 
-CLIP = "canary.mp4"
 SKETCH = 16
 FEATURE_TOLERANCE = 0.05
 """Of the sketch, relative. Measured with effnet_lite0: OpenVINO and torch in float32 differ by 2e-6, bfloat16 by 0.03

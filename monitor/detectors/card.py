@@ -1,13 +1,20 @@
-"""The card of an artefact, ``card.json``: what it was trained on and for, and how to use it. Strict."""
+"""The card of an artefact, ``card.json``: what it was trained on and for, and how to use it. Strict.
+
+Nothing here needs torch, which takes seconds to import.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from monitor.config import Thresholds
 
+SHIPPED = Path(__file__).resolve().parent.parent / "artefacts"
+CLIP = "canary.mp4"
+LARGEST_CARD = 4_000_000
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -141,3 +148,56 @@ class Card(Part):
         if len(set(names)) < len(names):
             raise ValueError(f"two detectors have the same name: {', '.join(names)}")
         return self
+
+
+def resolve(name_or_path: str | Path) -> Path:
+    """``default`` (or another shipped name) or a folder → the folder; ArtefactError where there is none."""
+    shipped = SHIPPED / str(name_or_path)
+    if Path(name_or_path).name == str(name_or_path) and (shipped / "card.json").is_file():
+        return shipped
+    folder = Path(name_or_path).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise ArtefactError(f"{folder} is a file; an artefact is a folder with card.json and weights.safetensors")
+    there = sorted(path.parent.name for path in SHIPPED.glob("*/card.json"))
+    raise ArtefactError(
+        f"there is no artefact '{name_or_path}': no such folder, and shipped are {', '.join(there) or 'none'}"
+    )
+
+
+def read_card(name_or_path: str | Path) -> Card:
+    """The card alone, without its weights."""
+    path = resolve(name_or_path) / "card.json"
+    try:
+        return Card.model_validate_json(content_of(path, LARGEST_CARD))
+    except FileNotFoundError as fault:
+        raise ArtefactError(f"{path.parent} is no artefact: card.json is missing") from fault
+    except ValidationError as fault:
+        raise ArtefactError(f"{path}: {_problems(fault)}") from fault
+
+
+def content_of(path: Path, largest: int) -> bytes:
+    """A file's bytes; ArtefactError where it is none, too large, or may not be read. FileNotFoundError is passed on."""
+    try:
+        if not path.is_file() and path.exists():
+            raise ArtefactError(f"{path} is not a file")
+        if path.stat().st_size > largest:
+            raise ArtefactError(f"{path} is larger than {largest // 1_000_000} MB: is that an artefact?")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as fault:
+        raise ArtefactError(f"{path} cannot be read: {(fault.strerror or 'fault').lower()}") from fault
+
+
+def _problems(fault: ValidationError) -> str:
+    """What is wrong with a card, all at once: ``fps: input should be greater than 0; stride: …``."""
+    parts = []
+    for problem in fault.errors(include_url=False, include_input=False):
+        # Settings shared with plant.yaml say in their context which key below the place is wrong.
+        place = (*problem["loc"], *problem.get("ctx", {}).get("at", ()))
+        where = ".".join(str(step) for step in place)
+        what = str(problem["msg"]).removeprefix("Value error, ")
+        parts.append(f"{where}: {what}" if where else what)
+    return "; ".join(parts)

@@ -22,7 +22,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,9 @@ from torch import Tensor, nn
 from monitor.features.backbone import Backbone, BackboneError, EngineName, Recipe
 from monitor.features.engine import Encoder, resolve_device
 from monitor.flow import Preprocessing
+
+if TYPE_CHECKING:
+    from monitor.features.backbone import Batch
 
 NAME = "movinet_a0_stream"
 CHANNELS = 480
@@ -84,11 +87,9 @@ class LiteRt(Encoder):
         super().__init__(recipe, fingerprint, torch.device("cpu"))
         self._module = module
 
-    def encode(self, pictures_BKHWC: npt.NDArray[np.uint8] | Tensor) -> Tensor:
-        self.check(pictures_BKHWC)
-        if isinstance(pictures_BKHWC, np.ndarray):
-            pictures_BKHWC = torch.from_numpy(np.ascontiguousarray(pictures_BKHWC))
-        features_BD: Tensor = self._module(pictures_BKHWC.cpu())
+    def encode(self, batch: Batch) -> Tensor:
+        self.check(batch)
+        features_BD: Tensor = self._module(batch.cpu() if isinstance(batch, Tensor) else batch)
         return features_BD
 
 
@@ -116,8 +117,8 @@ class SegmentNet(nn.Module):
         self._index = found[0]["index"]
         self._scale, self._zero = found[0]["quantization"]
 
-    def forward(self, pictures_BKHWC: Tensor) -> Tensor:
-        features = [self.frames(pictures_KHWC.numpy())[0].mean(0) for pictures_KHWC in pictures_BKHWC]
+    def forward(self, batch: Batch) -> Tensor:
+        features = [self.frames(np.asarray(pictures_KHWC))[0].mean(0) for pictures_KHWC in batch]
         return torch.from_numpy(np.array(features, dtype=np.float32).reshape(-1, CHANNELS))
 
     def frames(self, pictures_KHWC: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:

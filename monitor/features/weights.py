@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import resources
@@ -25,6 +24,7 @@ from typing import Literal
 import safetensors.torch
 
 from monitor.features import backbone
+from monitor.features.backbone import weights_folder
 from monitor.features.download import DownloadError, Progress, download
 from monitor.features.tensors import (
     State,
@@ -35,6 +35,7 @@ from monitor.features.tensors import (
     read_safetensors,
     tensors_sha256,
 )
+from monitor.files import replacing
 
 Trust = Literal["fixed in code", "given by the caller", "first use"]
 
@@ -71,6 +72,9 @@ SOURCES: Mapping[str, Source] = {
     "x3d_s": Source(url=f"{_ZOO}/X3D_S.pyth", licence=_KINETICS),
     "x3d_m": Source(url=f"{_ZOO}/X3D_M.pyth", licence=_KINETICS),
     "movinet_a0_stream": Source(
+        # As TensorFlow's own examples name it; never reached from where this was written: the sha256 decides.
+        url="https://tfhub.dev/tensorflow/lite-model/movinet/a0/stream/kinetics-600/classification/tflite/int8/1"
+        "?lite-format=tflite",
         sha256="6125b36e2485eeb5cc1fd6206cf5e5d70235593fbc84610d1dce97fe3aa9c2ac",
         licence="Apache-2.0 by Google, which published it as MoViNet-A0-Stream, classification, int8 for "
         "TensorFlow Lite (now LiteRT); learnt from Kinetics-600, whose videos belong to their uploaders",
@@ -105,16 +109,6 @@ class Listed:
     record: Record | None
     """None: not in the cache yet."""
     file: Path | None
-
-
-def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where fetched and converted files are kept; not created here."""
-    named = environment.get("VAD_MONITOR_CACHE")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "vad-monitor"
-
-
-def weights_folder() -> Path:
-    return cache_folder() / "weights"
 
 
 def listing() -> tuple[Listed, ...]:
@@ -224,14 +218,10 @@ def _source(name: str) -> Source:
 def _missing(name: str) -> str:
     if SOURCES[name].package is not None:
         return f"the weights of '{name}' are not in the cache; `vad-monitor weights fetch {name}` gets them"
-    if SOURCES[name].url is None:
-        return (
-            f"the weights of '{name}' are not in {weights_folder()} and no address is known for them: name their file, "
-            f"or `vad-monitor weights import {name} FILE` takes it in (its sha256 is {SOURCES[name].sha256})"
-        )
+    sum_said = f", sha256 {SOURCES[name].sha256}" if SOURCES[name].sha256 else ""
     return (
-        f"the weights of '{name}' are not in {weights_folder()}; `vad-monitor weights fetch {name}` gets "
-        f"them, without a network `vad-monitor weights import {name} FILE` (published at {SOURCES[name].url})"
+        f"the weights of '{name}' are not in {weights_folder()}; `vad-monitor weights fetch {name}` gets them, "
+        f"without a network `vad-monitor weights import {name} FILE` (published at {SOURCES[name].url}{sum_said})"
     )
 
 
@@ -288,7 +278,7 @@ def _keep(name: str, state: State, origin: str, sha256: str, trust: Trust) -> Re
     folder = weights_folder()
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / f"{name}-{sha256[:16]}.safetensors"
-    with _replacing(kept) as part:
+    with replacing(kept) as part:
         # Not save_file: its file can be read by its maker alone, and one cache may serve several users.
         part.write_bytes(safetensors.torch.save(state))
         kept_sha256 = file_sha256(part)
@@ -302,20 +292,9 @@ def _keep(name: str, state: State, origin: str, sha256: str, trust: Trust) -> Re
         kept_sha256=kept_sha256,
         taken_in=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    with _replacing(folder / f"{name}.json") as part:
+    with replacing(folder / f"{name}.json") as part:
         part.write_text(json.dumps(asdict(record), indent=2) + "\n")
     return record
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` that becomes it, whole, at the end: nobody ever sees half a file."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _must_fit(name: str, state: State, path: Path) -> None:

@@ -5,7 +5,6 @@ The weights are Google's file, beside the repository or at VAD_MOVINET; the test
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -18,27 +17,16 @@ from monitor.features import backbone, movinet, tensors, weights
 from monitor.features.backbone import Backbone, BackboneError
 from monitor.features.tensors import WeightsError
 from monitor.flow import Preprocessing
-from tests.conftest import ROOT
 
-FILE = "movinet_a0_stream_kinetics600_int8.tflite"
 FINGERPRINT = "b051eceedd414cf3e1ab7a9b83ae93af5b036a6818f7998f418b3da908609da9"
 SHA256 = "6125b36e2485eeb5cc1fd6206cf5e5d70235593fbc84610d1dce97fe3aa9c2ac"
 
 
 @pytest.fixture(scope="module")
-def file() -> Path:
-    path = Path(os.environ.get("VAD_MOVINET", ROOT.parent / "shared" / "data" / "weights" / FILE))
-    if not path.is_file():
-        pytest.skip(f"no weights of MoViNet at {path} (set VAD_MOVINET to the file)")
-    pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed (extra movinet)")
-    return path
-
-
-@pytest.fixture(scope="module")
-def network(file: Path, shared_cache: Path) -> Backbone:
+def network(movinet_file: Path, shared_cache: Path) -> Backbone:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VAD_MONITOR_CACHE", str(shared_cache))
-        return backbone.create("movinet_a0_stream", weights=file)
+        return backbone.create("movinet_a0_stream", weights=movinet_file)
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +59,7 @@ def test_the_same_pictures_give_the_same_feature_alone_and_beside_others(
     assert (features_BD.shape, features_BD.dtype) == ((3, 480), torch.float32)
     assert torch.equal(network.encode(pictures_BKHWC[2:]), features_BD[2:])
     assert torch.equal(network.encode(torch.from_numpy(pictures_BKHWC[::-1].copy())), features_BD.flip(0))
+    assert torch.equal(network.encode(list(pictures_BKHWC)), features_BD)
     assert network.encode(pictures_BKHWC[:0]).shape == (0, 480)
 
 
@@ -84,9 +73,9 @@ def test_other_pictures_and_another_order_of_frames_give_another_feature(
 
 
 def test_a_feature_is_the_mean_of_its_frames_features_which_lie_where_relu6_puts_them(
-    file: Path, pictures_BKHWC: npt.NDArray[np.uint8]
+    movinet_file: Path, pictures_BKHWC: npt.NDArray[np.uint8]
 ) -> None:
-    module = movinet.SegmentNet(tensors.read(file))
+    module = movinet.SegmentNet(tensors.read(movinet_file))
     features_KD, logits = module.frames(pictures_BKHWC[0])
     assert (features_KD.shape, logits.shape) == ((16, 480), (600,))
     assert 0 <= features_KD.min() < features_KD.max() <= 6
@@ -95,19 +84,17 @@ def test_a_feature_is_the_mean_of_its_frames_features_which_lie_where_relu6_puts
     assert torch.equal(module(torch.from_numpy(pictures_BKHWC[:1]))[0], expected_D)
 
 
-def test_it_is_imported_once_and_found_by_name_after(file: Path, cache: Path) -> None:
-    with pytest.raises(
-        WeightsError, match=f"no address is known for them: name their file, or `.*its sha256 is {SHA256}"
-    ):
+def test_it_is_imported_once_and_found_by_name_after(movinet_file: Path, cache: Path) -> None:
+    with pytest.raises(WeightsError, match=f"`vad-monitor weights fetch movinet_a0_stream` .*, sha256 {SHA256}"):
         backbone.create("movinet_a0_stream")
-    record = weights.take_in("movinet_a0_stream", file)
+    record = weights.take_in("movinet_a0_stream", movinet_file)
     assert (record.sha256, record.trust) == (SHA256, "fixed in code")
     assert backbone.create("movinet_a0_stream").fingerprint == FINGERPRINT
 
 
-def test_another_file_is_refused(file: Path, cache: Path, tmp_path: Path) -> None:
+def test_another_file_is_refused(movinet_file: Path, cache: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.tflite"
-    other.write_bytes(file.read_bytes()[:-1] + b"x")
+    other.write_bytes(movinet_file.read_bytes()[:-1] + b"x")
     with pytest.raises(WeightsError, match=f"is not the weights of 'movinet_a0_stream' that are trusted.*{SHA256}"):
         backbone.create("movinet_a0_stream", weights=other)
 
@@ -120,11 +107,11 @@ def test_bytes_that_are_no_network_are_refused() -> None:
 
 @pytest.mark.parametrize("engine", ["eager", "openvino"])
 def test_an_engine_of_torch_is_refused(
-    file: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPatch, engine: backbone.EngineName
+    movinet_file: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPatch, engine: backbone.EngineName
 ) -> None:
     monkeypatch.setenv("VAD_MONITOR_CACHE", str(shared_cache))
     with pytest.raises(BackboneError, match=f"is run by LiteRT, not by engine {engine}; use auto"):
-        backbone.create("movinet_a0_stream", weights=file, engine=engine)
+        backbone.create("movinet_a0_stream", weights=movinet_file, engine=engine)
 
 
 def test_a_missing_package_is_said_with_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
