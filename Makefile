@@ -9,7 +9,7 @@ MINUTES ?= 10
 CAMERAS ?= 16
 FILES ?= 10000
 
-.PHONY: help demo test quick lint format faults fuzz soak paced growth bench bench-gpu clean
+.PHONY: help demo test quick lint format faults fuzz soak paced growth viewers shots bench bench-gpu clean
 
 help:
 	@echo "make demo    watch a staged plant: cameras, scores, alerts (Ctrl-C ends it; SECONDS=90 ends it by itself)"
@@ -20,6 +20,8 @@ help:
 	@echo "make soak    CAMERAS=16 for MINUTES=10 while faults of a SEED happen: into .bench/soak.json and .png"
 	@echo "make paced   the same cameras in peace: losses, memory, latency, into .bench/paced.json"
 	@echo "make growth  what a further camera costs, and longer bags: into .bench/growth.json"
+	@echo "make viewers does watching slow the scorer? nobody and 20 viewers in turn, into .bench/viewers.json"
+	@echo "make shots   pictures of the console's pages, both themes, three sizes, 4 and 200 cameras, into .bench/shots"
 	@echo "make bench   each stage's speed on this machine's cores, beside a peer, into .bench/cpu.json"
 	@echo "make bench-gpu  the backbones on one CUDA card beside eager torch, into .bench/gpu.json"
 	@echo "make format  format the code"
@@ -60,6 +62,12 @@ paced: $(READY)
 
 growth: $(READY)
 	$(BIN)/python -m tests.bench.growth
+
+viewers: $(READY)
+	$(BIN)/python -m tests.bench.viewers
+
+shots: $(READY)
+	$(BIN)/python -m tests.console.shots
 
 bench: $(READY)
 	$(BIN)/python -m tests.bench.cpu

@@ -60,6 +60,8 @@ from monitor.watch import PictureSeen, Seen, Watch
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+GIVE_WAY = 5
+"""The niceness of readers where a GPU encodes: little CPU feeds it, and without that little no camera has a score."""
 LOOK_EVERY_S = 1.0
 RETENTION_EVERY_S = 600.0
 DISKS_EVERY_S = 30.0
@@ -172,7 +174,7 @@ class Monitor:
             card = self._rings.artefact.card
             self._console.bags.artefact = f"{card.name} {card.weights_sha256 or card.backbone_fingerprint}"
             history = stack.enter_context(contextlib.ExitStack())
-            await asyncio.to_thread(self._console.open, history, dry=self._dry_run)
+            await asyncio.to_thread(self._console.open, history)
         self._build_pipeline(stack)
         if self._commands is not None:
             self._tasks.append(tasks.create_task(self._commands.run(), name="commands"))
@@ -267,6 +269,7 @@ class Monitor:
             ingest=plant.ingest,
             evidence=plant.evidence,
             recorder_s=self._recorder_s(plant),
+            niceness=GIVE_WAY if self._rings.device.type == "cuda" else 0,
         )
         self._pool.on_evidence = self._evidence_done
         if self._plant.console.pictures or "snapshot" in self._plant.mqtt.commands:
@@ -454,7 +457,7 @@ class Monitor:
             audited=self._audit.rows,
             canary=self._canary_now,
         )
-        return Console(self._plant, outside)
+        return Console(self._plant, outside, dry=self._dry_run)
 
     def _canary_now(self) -> dict[str, Any]:
         if not self._ready or self._canary is None:

@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     replay = commands.add_parser("replay", help="score recordings through the very same path")
     replay.add_argument("files", nargs="+", type=Path, metavar="FILE")
     replay.add_argument("--out", required=True, type=Path, metavar="DIR", help="for scores.csv and the curves")
-    replay.add_argument("--artefact", default="default", help="name or folder (default: the shipped one)")
+    replay.add_argument("--artefact", default="default", help="folder, shipped name or auto (%(default)s)")
     replay.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     replay.add_argument("--stride", type=int, help="in segments (default: the artefact's)")
     replay.add_argument("--delay", type=int, help="in segments (default: the artefact's)")
@@ -261,26 +261,44 @@ def _check(arguments: argparse.Namespace) -> int:
     if plant is None:
         _say_artefact_mistake(arguments.file)
         return BAD_CONFIG
-    from monitor.detectors.canary import clip_of
-    from monitor.scoring.rings import open_rings
+    from monitor.detectors.card import read_card
+    from monitor.scoring import proof
+    from monitor.scoring.choice import chosen
 
+    with_canary = plant.canary.every_s is not None
     try:
-        # As the monitor itself will: a check that knows less than a start would be trusted in vain.
-        rings = open_rings(plant.scoring, files=False)
-        card, bags = rings.artefact.card, rings.bags
-        if card.canary is not None and plant.canary.every_s is not None:
-            clip_of(rings.artefact.folder, card.canary)
+        scoring, why = chosen(plant.scoring)
+        before = proof.sum_of(scoring, canary=with_canary)
+        if before is None or not proof.known(before):
+            _open(scoring, with_canary)
+            # What changed while it was opened has not been proven.
+            if before is not None and before == proof.sum_of(scoring, canary=with_canary):
+                proof.keep(before)
+        card = read_card(scoring.artefact)
+        stride, delay = card.bag(scoring.stride, scoring.delay)
     except _mendable() as error:
         _say(f"{arguments.file}: {_placed(error)}")
         return BAD_CONFIG
     enabled = sum(camera.enabled for camera in plant.cameras)
     print(
         f"{arguments.file}: ok: {len(plant.cameras)} cameras ({enabled} enabled); artefact '{card.name}' on "
-        f"{card.backbone}, l = {bags.length}, stride {bags.stride}, delay {bags.delay}"
+        f"{card.backbone}, l = {card.length}, stride {stride}, delay {delay}"
     )
-    if card.canary is None and plant.canary.every_s is not None:
+    if why:
+        print(f"{arguments.file}: {why}")
+    if card.canary is None and with_canary:
         print(f"{arguments.file}: no canary: artefact '{card.name}' has none (vad-train canary adds one)")
     return OK
+
+
+def _open(scoring: Any, with_canary: bool) -> None:
+    """As the monitor itself will: a check that knows less than a start would be trusted in vain."""
+    from monitor.detectors.canary import clip_of
+    from monitor.scoring.rings import open_rings
+
+    artefact = open_rings(scoring, files=False).artefact
+    if artefact.card.canary is not None and with_canary:
+        clip_of(artefact.folder, artefact.card.canary)
 
 
 def _audit(arguments: argparse.Namespace) -> int:
@@ -305,6 +323,7 @@ def _audit(arguments: argparse.Namespace) -> int:
 def _say_artefact_mistake(file: Path) -> None:
     """What is wrong with the artefact that a file with other mistakes names: all is said in one go."""
     from monitor.config.lines import read
+    from monitor.config.plant import is_folder
     from monitor.detectors import artefact
 
     try:
@@ -312,8 +331,11 @@ def _say_artefact_mistake(file: Path) -> None:
         scoring = document.data.get("scoring") if isinstance(document.data, dict) else None
         named = scoring.get("artefact") if isinstance(scoring, dict) else None
         if isinstance(named, str) and "\0" not in named:
-            beside = file.parent / named  # as the loading has it: a name of ours, or a folder beside the file
-            artefact.verify(beside if "/" in named or (named != "default" and beside.exists()) else named)
+            beside = file.parent / named
+            if is_folder(named, beside):
+                artefact.verify(beside)
+            elif named != "auto":
+                artefact.verify(named)
     except artefact.ArtefactError as error:
         _say(f"{file}:{document.places['scoring', 'artefact'].line}: scoring.artefact: {error}")
     except (OSError, UnicodeDecodeError):

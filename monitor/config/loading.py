@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from monitor.config.address import HIDDEN, StreamUrl, redact_addresses
-from monitor.config.plant import Camera, HttpMetrics, Mqtt, Plant, settings_in
+from monitor.config.plant import Camera, HttpMetrics, Mqtt, Plant, is_folder, settings_in
 from monitor.config.problems import ConfigError, Key, Problem, sentence, show_key
 from monitor.config.secret import SECRET_KEYS
 from monitor.config.settings import Settings
@@ -311,7 +311,7 @@ class _Loading:
         if isinstance(artefact, str) and artefact and "\0" not in artefact:
             # A bare word may be a shipped artefact's name, or a folder beside this file.
             beside = self._anchored(artefact)
-            if "/" in artefact or (artefact != "default" and os.path.exists(beside)):  # noqa: PTH110 - never raises
+            if is_folder(artefact, beside):
                 data["scoring"] = {**data["scoring"], "artefact": str(beside)}
 
     def _check(self, model: type[Settings], data: dict[str, Any], key: Key) -> Settings | None:

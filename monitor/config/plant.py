@@ -229,6 +229,11 @@ class Camera(Settings):
         return self.schedule.is_armed(wall)
 
 
+def is_folder(artefact: str, beside: Path) -> bool:
+    """Whether ``scoring.artefact`` means the folder ``beside`` the file, not a name of ours."""
+    return "/" in artefact or (artefact not in ("auto", "default") and os.path.exists(beside))  # noqa: PTH110 - never raises
+
+
 COMMANDS = ("disarm", "arm", "shelve", "unshelve", "snapshot")
 """All there are over MQTT."""
 
@@ -383,7 +388,8 @@ class Scoring(Settings):
     """What scores the cameras, and how. null: what the artefact's card says."""
 
     artefact: Annotated[str, Field(min_length=1)] = "default"
-    """default, or the path of an artefact's folder."""
+    """default, motion (needs MoViNet), auto (the best of these that can run here), or the path of an artefact's
+    folder."""
     device: Annotated[str, AfterValidator(_device)] = "auto"
     """auto, cpu, cuda or cuda:N."""
     stride: Annotated[int, Field(ge=1, le=10_000)] | None = None

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,6 +29,13 @@ _PLACE = re.compile(r"(?i)_(?:file|path|folder|dir|directory|user|username|host|
 def is_secret_variable(name: str) -> bool:
     """Whether the name of an environment variable says that its value is secret: CAMERA_PASSWORD, API_KEY."""
     return _SECRET.search(name) is not None and _PLACE.search(name) is None
+
+
+def for_a_child(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process of ours that meets foreign bytes: no secrets, and the same modules in reach."""
+    return {name: value for name, value in environment.items() if not is_secret_variable(name)} | {
+        "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
+    }
 
 
 def is_kept_secret(key: Key) -> bool:

@@ -124,6 +124,16 @@ def test_check_says_what_is_wrong_with_the_artefact_beside_what_is_wrong_with_th
     assert lines[1].startswith("both.yaml:3: scoring.artefact: there is no artefact 'defalt'")
 
 
+def test_check_says_which_artefact_auto_is_here_and_why(tmp_path: Path) -> None:
+    (tmp_path / "plant.yaml").write_text(f"site: works\nmqtt: off\nscoring: {{artefact: auto, device: cpu}}\n{YARD}")
+    checked = vad_monitor(tmp_path, "check", "plant.yaml", VAD_MONITOR_CACHE=str(tmp_path / "cache"))
+    assert checked.code == 0
+    first, second = checked.said.splitlines()
+    assert "artefact 'default' on effnet_lite0" in first
+    assert second.startswith("plant.yaml: scoring.artefact: auto is 'default'")
+    assert "not 'motion'" in second
+
+
 @pytest.mark.parametrize("harm", ["none recorded", "another clip"])
 def test_check_knows_of_the_artefacts_canary_what_a_start_knows(harm: str, tmp_path: Path) -> None:
     folder = tmp_path / "ours"

@@ -47,7 +47,8 @@ def readers(pid: int) -> list[int]:
 
 
 def held(pid: int) -> dict[str, float]:
-    """Memory in MB (PSS: shared pages once), descriptors, threads and CPU seconds, of the monitor and its readers."""
+    """Memory in MB (PSS: shared pages once), descriptors, threads and CPU seconds, of the monitor and its readers;
+    CPU seconds of both together too."""
     found: Counter[str] = Counter()
     for member in family(pid):
         with contextlib.suppress(OSError):
@@ -59,7 +60,8 @@ def held(pid: int) -> dict[str, float]:
             found[f"{of}_anonymous_mb"] += rollup["Anonymous"] / 1024
             found[f"{of}_descriptors"] += len(list(Path(f"/proc/{member}/fd").iterdir()))
             found[f"{of}_threads"] += int(fields[17])
-            found["cpu_s"] += (int(fields[11]) + int(fields[12])) / 100
+            found["cpu_s"] += (used_s := (int(fields[11]) + int(fields[12])) / 100)
+            found[f"{of}_cpu_s"] += used_s
             found["processes"] += 1
             found["zombies"] += fields[0] == "Z"
     return dict(found)
