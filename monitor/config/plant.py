@@ -168,8 +168,8 @@ class Picture(Settings):
     """No part of the picture is bright; not scored meanwhile."""
     covered_after_s: LookedFor = 10.0
     """Most of the picture has lost its edges and its layout; not scored meanwhile."""
-    smeared_after_s: LookedFor = None
-    """Rows of blocks of another place, without a decode error; not scored meanwhile. Finds gross damage only."""
+    smeared_after_s: LookedFor = 20.0
+    """Most segments are damaged on their way (lost packets, broken data); they are not scored anyway."""
     blurred_after_s: LookedFor = 60.0
     """Fine detail has gone; scored on."""
     moved_after_s: LookedFor = 30.0

@@ -10,11 +10,11 @@ from av.video.frame import VideoFrame
 from monitor.flow import Pictures, Preprocessing
 from monitor.ingest.camera import Decoded, ReaderSettings
 from monitor.ingest.drift import Drift
-from monitor.ingest.figures import CELLS, luma_of
+from monitor.ingest.figures import CELLS
 from monitor.ingest.freeze import Freeze
 from monitor.ingest.picture import Scaler
 from monitor.ingest.segment import Arrival, Piece, Place, Resume, Segmenter
-from monitor.ingest.sight import Sight
+from monitor.ingest.sight import Patience, Sight
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -54,6 +54,8 @@ class Cutter:
         self._freeze = Freeze(settings.frozen_after_s if live else None)
         wide = min(preprocessing.height_px, preprocessing.width_px) >= CELLS
         self.sight = Sight(settings.picture_after_s if live and wide else {})
+        smeared_after_s = settings.picture_after_s.get("smeared") if live else None
+        self._smear = None if smeared_after_s is None else Patience(smeared_after_s)
         self._looked_rows = {0, len(self._row_of) - 1}
         self.drift = Drift()
         self._live = live
@@ -64,8 +66,11 @@ class Cutter:
         self._before: VideoFrame | None = None
 
     @property
-    def frozen(self) -> bool:
-        return self._freeze.frozen
+    def picture_faults(self) -> tuple[str, ...]:
+        """What lasts (``PICTURE_FAULTS``)."""
+        frozen = ("frozen",) if self._freeze.frozen else ()
+        smeared = ("smeared",) if self._smear is not None and self._smear.lasts else ()
+        return (*frozen, *smeared, *self.sight.faults)
 
     def interrupt(self, nominal_s: float | None) -> None:
         """The stream was opened (anew); ``nominal_s`` is the frame interval that it claims."""
@@ -119,9 +124,11 @@ class Cutter:
             # Its first and its last picture: a hand that comes while it lasts makes it unfit.
             picture = self._slot.pictures[row]
             ignored = self._scaler.ignored(frame, *picture.shape[:2])
-            self._invalid = self.sight.see(picture, luma_of(frame), captured_s, ignored) or self._invalid
+            self._invalid = self.sight.see(picture, captured_s, ignored) or self._invalid
 
     def _complete(self, piece: Piece) -> Cut:
+        if self._smear is not None and piece.invalid in (None, "decode_error"):
+            self._smear.turn(piece.end_s - piece.start_s, shows=piece.invalid is not None)
         invalid = piece.invalid or self._invalid
         lost, slot = self._lost and invalid is None, None
         if invalid is None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from av.video.frame import VideoFrame
 
 from monitor.flow import Floats, Pictures
 
@@ -22,8 +21,6 @@ BLOCKS = 8
 """… and these to so many blocks a side, each of which agrees with the reference or does not."""
 _DARK = 16.0
 """Grey levels added before the logarithm: below them there is noise, not structure."""
-_MB_PX = 16
-"""A macroblock of the codecs whose damage is looked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,43 +70,6 @@ def figures_of(picture: Pictures, ignored: npt.NDArray[np.bool_] | None = None) 
         edges=edges,
         layout=log.reshape(BLOCKS, CELLS // BLOCKS, BLOCKS, CELLS // BLOCKS).mean(axis=(1, 3)),
     )
-
-
-def broken_blocks(luma: Pictures) -> float:
-    """ln of how much stronger the steps across macroblock borders are than those beside them; 0: no blocks are seen.
-
-    ``luma`` (H, W) is the decoded frame's own brightness, unscaled: what a decoder conceals (blocks of another
-    time or place, grey ones) begins and ends at borders of macroblocks. Rows only: they lie together in memory.
-    """
-    rows = np.arange(_MB_PX, luma.shape[0] - 4, _MB_PX * (1 + luma.shape[0] // _MANY_ROWS_PX))
-    if rows.size < _LEAST_ROWS:
-        return 0.0
-    across = np.abs(luma[rows].astype(np.int16) - luma[rows - 1])
-    beside = np.abs(luma[rows + 3].astype(np.int16) - luma[rows + 2])
-    # Rare and strong steps count, not the many small ones of a low bit rate; strong for the light there is.
-    strong = max(_STEP * float(luma[rows].std()), _LEAST_STEP)
-    across_share, beside_share = float(np.mean(across > strong)), float(np.mean(beside > strong))
-    return math.log((across_share + _FEW) / (beside_share + _FEW))
-
-
-def luma_of(frame: VideoFrame) -> Pictures | None:
-    """The brightness of a decoded frame without a copy, valid as long as it lives; None for other forms (grey of
-    more than 8 bits, RGB, or a frame that lies on a device)."""
-    if frame.format.name not in _PLANES_OF_BYTES:
-        return None
-    plane = frame.planes[0]
-    rows: Pictures = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
-    return rows[: frame.height, : frame.width]
-
-
-_MANY_ROWS_PX = 600
-"""Of a large picture every second or third border is enough."""
-_LEAST_ROWS = 8
-_FEW = 4e-3
-"""Steps as rare as this say nothing."""
-_STEP, _LEAST_STEP = 0.4, 8.0
-"""Of the picture's standard deviation, and in grey levels: a step that an eye sees."""
-_PLANES_OF_BYTES = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "nv12", "gray"})
 
 
 def _pooled(grey: Floats, cells: int) -> Floats:

@@ -138,7 +138,7 @@ class Reader:
             reconnects=self._reconnects,
             stalls=self._stalls,
             last_frame_s=self._last_frame_s,
-            picture_faults=(*(("frozen",) if self.cutter.frozen else ()), *self.cutter.sight.faults),
+            picture_faults=self.cutter.picture_faults,
             picture_learnt=self.cutter.sight.learnt,
             drift_ppm=self.cutter.drift.ppm,
             lag_s=self.cutter.drift.lag_s,

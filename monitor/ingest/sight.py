@@ -5,13 +5,12 @@ Pure but for NumPy: no clock, no libav. Each picture that is looked at either sh
 
 * ``black``: no part of the picture is bright.
 * ``covered``: where the reference has edges there are none any more, nor is the layout of light and dark the same.
-* ``smeared``: borders of macroblocks stand out far more than this camera's do: rows of blocks of another place. Not
-  found: what libav's concealment makes of lost slices, for it repeats the background and smears only who moves.
 * ``blurred``: the layout is the reference's, but fine detail has gone.
 * ``moved``: there are edges as before, but not where the reference has them.
 
-The first three are unfit to be scored: such a segment is invalid at once, so that no hand over the lens becomes an
-alarm; the maintenance message waits for ``after_s``. The other two are scored on.
+The first two are unfit to be scored: such a segment is invalid at once, so that no hand over the lens becomes an
+alarm; the maintenance message waits for ``after_s``. The other two are scored on. What
+needs no reference is told elsewhere: ``frozen`` by freeze.py, ``smeared`` by what the decoder says (cutter.py).
 
 The reference is the mean of a camera's first pictures, and follows slowly while nothing is wrong. A view that stays for
 ``ADOPT_S`` is taken for wanted and learnt beside the former ones, ``VIEWS`` at most: positions of a PTZ camera, lamps
@@ -27,10 +26,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from monitor.flow import PICTURE_FAULTS, UNFIT_PICTURES, Floats, Pictures
-from monitor.ingest.figures import BLOCKS, CELLS, Figures, broken_blocks, figures_of
+from monitor.flow import UNFIT_PICTURES, Floats, Pictures
+from monitor.ingest.figures import BLOCKS, CELLS, Figures, figures_of
 
-KINDS = tuple(kind for kind in PICTURE_FAULTS if kind != "frozen")
+KINDS = ("black", "covered", "blurred", "moved")
+"""The worst first."""
 
 LEARN_LOOKS = 20
 """A reference is the mean of so many pictures before anything is compared to it."""
@@ -57,7 +57,6 @@ MOVED_HELD = 0.4
 MOVED_FLAT = 0.5
 BLURRED_BY = 0.7
 BLURRED_LAYOUT = 0.8
-SMEARED_BY, SMEARED_SOFTER = 0.9, 0.4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +74,6 @@ class Look:
     """Correlation of light and dark, block by block."""
     softer: float | None = None
     """ln of how much fine detail was lost."""
-    blocky: float | None = None
-    """ln of how much more macroblocks stand out than they did."""
 
 
 class View:
@@ -87,22 +84,21 @@ class View:
         self._edges: Floats = np.zeros((2, CELLS, CELLS), np.float32)
         self._energy: Floats = np.zeros((BLOCKS, BLOCKS), np.float32)
         self._layout: Floats = np.zeros((BLOCKS, BLOCKS), np.float32)
-        self._sharpness = self._blocky = 0.0
+        self._sharpness = 0.0
 
     @property
     def learnt(self) -> bool:
         return self.looks >= LEARN_LOOKS
 
-    def learn(self, figures: Figures, blocky: float) -> None:
+    def learn(self, figures: Figures) -> None:
         self.looks += 1
         share = max(1 / self.looks, FOLLOW)
         self._edges += share * (figures.edges - self._edges)
         self._energy += share * (_size(_by_block(figures.edges)) ** 2 - self._energy)
         self._layout += share * (figures.layout - self._layout)
         self._sharpness += share * (figures.sharpness - self._sharpness)
-        self._blocky += share * (blocky - self._blocky)
 
-    def compare(self, figures: Figures, blocky: float) -> Look:
+    def compare(self, figures: Figures) -> Look:
         mine, seen = _by_block(self._edges), _by_block(figures.edges)
         size_mine, size_seen = _size(mine), _size(seen)
         # What only passed by is in the mean too, but is little of what was seen there.
@@ -119,7 +115,6 @@ class View:
             edges=float(size_seen.mean() / (size_mine.mean() + 1e-6)),
             layout=_correlation(self._layout, figures.layout),
             softer=self._sharpness - figures.sharpness,
-            blocky=blocky - max(self._blocky, 0.0),
         )
 
 
@@ -154,47 +149,44 @@ class Sight:
     def see(
         self,
         picture: Pictures,
-        luma: Pictures | None,
         captured_s: float,
         ignored: npt.NDArray[np.bool_] | None = None,
     ) -> str | None:
-        """Why a segment that shows this picture must not be scored (one of ``UNFIT_PICTURES``), or None. ``luma`` as in
-        ``broken_blocks``, None where the decoder gives no such plane."""
-        blocky = broken_blocks(luma) if luma is not None and "smeared" in self._patience else 0.0
-        look = self.look(figures_of(picture, ignored), blocky, captured_s)
+        """Why a segment that shows this picture must not be scored (one of ``UNFIT_PICTURES``), or None."""
+        look = self.look(figures_of(picture, ignored), captured_s)
         return next((kind for kind in KINDS if kind in UNFIT_PICTURES and kind in look.shows), None)
 
-    def look(self, figures: Figures, blocky: float, captured_s: float) -> Look:
+    def look(self, figures: Figures, captured_s: float) -> Look:
         step_s = 0.0 if self._looked_s is None else min(max(captured_s - self._looked_s, 0.0), LONGEST_STEP_S)
         self._looked_s = captured_s
-        look = self._judge(figures, blocky, step_s)
+        look = self._judge(figures, step_s)
         look = replace(look, shows=look.shows & frozenset(self._patience))
         for kind, patience in self._patience.items():
             patience.turn(step_s, shows=kind in look.shows)
         return look
 
-    def _judge(self, figures: Figures, blocky: float, step_s: float) -> Look:
+    def _judge(self, figures: Figures, step_s: float) -> Look:
         if figures.brightest < BLACK_BELOW:
             return Look(shows=frozenset({"black"}))
         first = self._views[0]
         if not first.learnt:
-            first.learn(figures, blocky)
+            first.learn(figures)
             return Look(shows=frozenset())
-        views = [(view, view.compare(figures, blocky)) for view in self._views]
+        views = [(view, view.compare(figures)) for view in self._views]
         view, look = max(views, key=lambda one: one[1].held if one[1].held is not None else one[1].layout or 0.0)
         shows = shown_by(look)
         if not shows:
-            view.learn(figures, blocky)
+            view.learn(figures)
             self._new = None
         elif "moved" in shows:
-            self._consider(figures, blocky, step_s)
+            self._consider(figures, step_s)
         return replace(look, shows=shows)
 
-    def _consider(self, figures: Figures, blocky: float, step_s: float) -> None:
+    def _consider(self, figures: Figures, step_s: float) -> None:
         """Learns what is seen in place of the known views, and makes it one of them when it stays."""
-        if self._new is None or (self._new.learnt and "moved" in shown_by(self._new.compare(figures, blocky))):
+        if self._new is None or (self._new.learnt and "moved" in shown_by(self._new.compare(figures))):
             self._new, self._new_s = View(), 0.0
-        self._new.learn(figures, blocky)
+        self._new.learn(figures)
         self._new_s += step_s
         if self._new_s >= ADOPT_S:
             self._views = [self._new, *self._views][:VIEWS]
@@ -202,8 +194,8 @@ class Sight:
 
 
 class Patience:
-    """Makes a state of what single pictures show: it lasts when it was seen for ``after_s`` on balance, and ends
-    when it was not for half as long (pictures that do not show it count twice)."""
+    """Makes a state of what single pictures, or segments, show: it lasts when it was seen for ``after_s`` on balance,
+    and ends when it was not for half as long (those that do not show it count twice)."""
 
     def __init__(self, after_s: float) -> None:
         self._after_s = after_s
@@ -219,15 +211,13 @@ class Patience:
 
 
 def shown_by(look: Look) -> frozenset[str]:
-    """The kinds that one comparison speaks for. A picture that is covered or smeared is not also blurred or moved."""
+    """The kinds that one comparison speaks for. A picture that is covered is not also blurred or moved."""
     held, flat = look.held, look.flat
-    layout, softer, blocky = look.layout or 0.0, look.softer or 0.0, look.blocky or 0.0
+    layout, softer = look.layout or 0.0, look.softer or 0.0
     if held is not None and flat is not None:
         bare = look.edges is not None and look.edges < COVERED_EDGES  # else it is another place, and a plain one
         if flat > COVERED_FLAT and held < COVERED_HELD and layout < COVERED_LAYOUT and bare:
             return frozenset({"covered"})
-        if blocky > SMEARED_BY and softer < SMEARED_SOFTER:
-            return frozenset({"smeared"})
         if held < MOVED_HELD and flat < MOVED_FLAT and softer < BLURRED_BY:
             return frozenset({"moved"})
     if softer > BLURRED_BY and layout > BLURRED_LAYOUT:

@@ -31,8 +31,8 @@ WORDS = {
         "look whether something hangs, lies or was painted over the lens",
     ),
     "smeared": (
-        "the picture is smeared by blocks of other times and is not scored",
-        "look at the network and at whatever encodes this stream anew",
+        "most of the picture is damaged on its way (packets lost, data that cannot be decoded) and is not scored",
+        "look at the network between the camera and here (transport: tcp sends again what was lost) and at its cable",
     ),
     "blurred": (
         "the picture is blurred; it is scored all the same",

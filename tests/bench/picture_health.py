@@ -7,8 +7,7 @@ names' hash: thresholds are chosen on ``choice`` and reported on ``report``. A c
 played to and fro (an honest minute of one camera at 15 frames a second, two looks a segment as in cutter.py), learnt
 in its first part, and harmed in the second. False alarms are counted in what is not harmed, and over long recordings
 and the joined clips of cameras that did not move (``STEADY``: other scenes hold several views of one place). Faults
-are applied to the decoded picture, with noise of the sensor after it; ``smeared`` is real: H.264 whose packets are
-lost, decoded with concealment, encoded anew.
+are applied to the decoded picture, with noise of the sensor after it.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -28,7 +26,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from monitor.ingest.figures import broken_blocks, figures_of
+from monitor.flow import UNFIT_PICTURES
+from monitor.ingest.figures import figures_of
 from monitor.ingest.sight import KINDS, LEARN_LOOKS, Sight
 from tests.monitor.ingest.rooms import blurred, covered, lit, moved
 
@@ -39,8 +38,8 @@ LONG = ("pets2001_calm_light_changes.mp4", "vtest.mp4", "one-by-one-person-detec
 SIDE_PX = 224
 LOOK_S = (16 / 15) / 2
 """Two looks a segment of 16 frames at 15 a second."""
-AFTER_S = {"black": 10.0, "covered": 10.0, "smeared": 20.0, "blurred": 60.0, "moved": 30.0}
-"""The defaults of config/plant.py, and ``smeared``, which is off there."""
+AFTER_S = {"black": 10.0, "covered": 10.0, "blurred": 60.0, "moved": 30.0}
+"""The defaults of config/plant.py."""
 LEARN, HARMED = LEARN_LOOKS + 20, 160
 CHANCE = np.random.default_rng(11)
 
@@ -135,53 +134,9 @@ class Camera:
         picture = np.repeat(small[:, :, None], 3, axis=2)
         self.now_s += LOOK_S
         began_s = time.process_time()
-        look = self.sight.look(figures_of(picture), broken_blocks(luma), self.now_s)
+        look = self.sight.look(figures_of(picture), self.now_s)
         self.spent_s += time.process_time() - began_s
         return look.shows
-
-
-def lossy(path: Path, share: float) -> list[Grey]:
-    """The clip as a relay sends it on that receives it with losses: x264, packets away, concealed, x264 anew."""
-    with av.open(str(path)) as opened:
-        opened.streams.video[0].codec_context.thread_count = 1
-        first = [one.reformat(format="yuv420p") for one in opened.decode(video=0)]
-    if not first:
-        return []
-    packets = _encoded(first, {"preset": "veryfast", "g": "60", "slices": "8", "bf": "0"})
-    decoder = av.CodecContext.create("h264", "r")
-    decoder.thread_count = 1
-    shown = []
-    chance = np.random.default_rng(5)
-    for number, data in enumerate(packets):
-        broken = data if number % 60 == 0 else _without_some_slices(data, share, chance)
-        try:
-            shown += [one.reformat(format="yuv420p") for one in decoder.decode(av.Packet(broken))] if broken else []
-        except av.error.FFmpegError:
-            continue
-    again = av.CodecContext.create("h264", "r")
-    again.thread_count = 1
-    relayed = [
-        one for data in _encoded(shown, {"preset": "veryfast", "g": "60"}) for one in again.decode(av.Packet(data))
-    ]
-    return [np.asarray(one.to_ndarray(format="gray"), np.uint8) for one in relayed[8::8]]
-
-
-def _without_some_slices(data: bytes, share: float, chance: np.random.Generator) -> bytes:
-    units = data.split(b"\x00\x00\x01")
-    return b"".join(b"\x00\x00\x01" + one for one in units[1:] if chance.random() >= share)
-
-
-def _encoded(pictures: list[av.VideoFrame], options: dict[str, str]) -> list[bytes]:
-    if not pictures:
-        return []
-    encoder = av.CodecContext.create("libx264", "w")
-    encoder.width, encoder.height, encoder.pix_fmt = pictures[0].width, pictures[0].height, "yuv420p"
-    encoder.time_base, encoder.thread_count, encoder.options = Fraction(1, 25), 1, options
-    out = []
-    for number, one in enumerate(pictures):
-        one.pts, one.time_base, one.pict_type = number, Fraction(1, 25), av.video.frame.PictureType.NONE
-        out += [bytes(packet) for packet in encoder.encode(one)]
-    return out + [bytes(packet) for packet in encoder.encode(None)]
 
 
 def harm(tally: Tally, camera: Camera, kind: str | None, pictures: Iterator[Grey]) -> None:
@@ -191,7 +146,7 @@ def harm(tally: Tally, camera: Camera, kind: str | None, pictures: Iterator[Grey
     for _ in range(HARMED):
         shows = camera.see(next(pictures))
         tally.looks += 1
-        tally.unfit += bool(shows & {"black", "covered", "smeared"})
+        tally.unfit += bool(shows & UNFIT_PICTURES)
         said |= set(camera.sight.faults)
         if kind in camera.sight.faults and found_s is None:
             found_s = camera.now_s - began_s
@@ -216,7 +171,7 @@ def joined(paths: list[Path]) -> Tally:
         for picture in frames(path):
             shows = camera.see(picture)
             tally.looks += 1
-            tally.unfit += bool(shows & {"black", "covered", "smeared"})
+            tally.unfit += bool(shows & UNFIT_PICTURES)
             now = frozenset(camera.sight.faults)
             tally.said.update(now - before)
             before = now
@@ -247,23 +202,15 @@ def main() -> None:
     print(f"  kept from scoring: {100 * whole.unfit / max(whole.looks, 1):.2f} % of the looks")
     rows: dict[str, tuple[str | None, Tally]] = {name: (kind, Tally()) for name, (kind, _) in FAULTS.items()}
     rows |= {name: (None, Tally()) for name in ("nothing", *CONFUSERS)}
-    rows |= {f"H.264, {share:.0%} of the slices lost, relayed": ("smeared", Tally()) for share in (0.05, 0.2)}
     spent_s, looks = 0.0, 0
     for _, paths in sorted(found.items())[: given.most]:
         pictures = next((some for path in paths[:3] if len(some := frames(path)) >= 6), None)
         if pictures is None:
             continue
         for name, (kind, tally) in rows.items():
-            camera, shown = learnt(pictures)
-            if name.startswith("H.264"):
-                share = float(name.split()[1].rstrip("%,")) / 100
-                bad = lossy(paths[0], share)
-                if len(bad) < 3:
-                    continue
-                shown = to_and_fro(bad)
-            else:
-                change = FAULTS[name][1] if name in FAULTS else CONFUSERS.get(name, lambda one: one)
-                shown = to_and_fro([change(one) for one in pictures])
+            camera, _ = learnt(pictures)
+            change = FAULTS[name][1] if name in FAULTS else CONFUSERS.get(name, lambda one: one)
+            shown = to_and_fro([change(one) for one in pictures])
             harm(tally, camera, kind, shown)
             spent_s, looks = spent_s + camera.spent_s, looks + LEARN + HARMED
     for name, (kind, tally) in rows.items():

@@ -28,6 +28,7 @@ from tests.faults.rig import (
     KEEPALIVE_S,
     KEY_FRAME_S,
     LOOK_S,
+    NO_LOOK,
     RECOVER_S,
     Rig,
     account_of,
@@ -44,6 +45,7 @@ OTHER = (
     "jpegenc ! rtpjpegpay name=pay0 pt=26"
 )
 """The camera after an update: another size, codec and rate than LIVE."""
+SMEARED_AFTER_S = 5.0
 BROKER_DETECT_S = 2 * KEEPALIVE_S + 2.0
 """paho looks once a second whether the last packet, and then the ping's answer, is older than the keep-alive."""
 BROKER_RECOVER_S = 1.0 + 5.0
@@ -73,7 +75,12 @@ def plant(tmp_path_factory: pytest.TempPathFactory, needs_rtsp: None) -> Iterato
                 {"name": "gate", "url": gate.url("/gate")},
                 {"name": "mate", "url": rest.url("/mate")},
                 {"name": "yard", "url": rest.url("/yard")},
-                {"name": "lossy", "url": f"rtsp://127.0.0.1:{relay.port}/lossy", "transport": "udp"},
+                {
+                    "name": "lossy",
+                    "url": f"rtsp://127.0.0.1:{relay.port}/lossy",
+                    "transport": "udp",
+                    "picture": NO_LOOK | {"smeared_after_s": SMEARED_AFTER_S},
+                },
             ]
             with rig(folder, cameras) as made:
                 made.start()
@@ -208,7 +215,7 @@ def test_a_server_that_comes_back_with_other_size_codec_and_rate_is_read_on(plan
     )
 
 
-def test_lost_and_reordered_packets_spoil_segments_of_that_camera_only(plant: Plant) -> None:
+def test_lost_and_reordered_packets_spoil_segments_of_that_camera_only_and_are_said(plant: Plant) -> None:
     rig, others, since = plant.rig, plant.rig.watch_others("lossy"), plant.rig.mark()
 
     def invalid() -> float:
@@ -219,18 +226,27 @@ def test_lost_and_reordered_packets_spoil_segments_of_that_camera_only(plant: Pl
 
     before = invalid()
     plant.relay.loss, plant.relay.reorder = 0.05, 0.05
+
+    def picture() -> str:
+        return str(rig.told("/lossy/picture")[-1]["state"])
+
+    began_s = time.monotonic()
     detected_s = waited_s(lambda: invalid() >= before + 2, 30, "invalid segments")
+    said_s = waited_s(lambda: picture() == "smeared", 30, "the picture's state", began_s)
+    assert said_s >= SMEARED_AFTER_S
+    assert "network" in rig.told("/lossy/picture")[-1]["to_do"]
     plant.relay.loss = plant.relay.reorder = 0.0
     assert plant.relay.lost > 0
     assert plant.relay.reordered > 0
     clean = scored()
     # A whole bag must be learnt again where more segments than max_gap were spoilt.
     recovered_s = waited_s(lambda: scored() >= clean + 2, 30, "scores")
+    waited_s(lambda: picture() == "good", 30, "a good picture")
     rig.alerts_flow()
     record(
         Row(
             fault="5 % of RTP packets lost, 5 % reordered (UDP, for seconds)",
-            seen='`vad_camera_segments_invalid_total{reason="decode_error"}`; `degraded` above 5 % of five minutes',
+            seen='picture `smeared`, status `degraded`, `vad_camera_segments_invalid_total{reason="decode_error"}`',
             detected_s=detected_s,
             recovered_s=recovered_s,
             recover_limit_s=7 * 16 / 15 + KEY_FRAME_S + LOOK_S,
