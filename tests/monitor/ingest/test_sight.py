@@ -150,10 +150,10 @@ def test_a_painted_area_says_nothing() -> None:
 
     one = Sight(AFTER_S)
     for second in range(40):
-        one.see(painted(scene), None, float(second), ignored)
+        one.see(painted(scene), float(second), ignored)
     assert one.faults == ()
     for second in range(40, 60):
-        one.see(painted(moved(scene, 40, 10)), None, float(second), ignored)
+        one.see(painted(moved(scene, 40, 10)), float(second), ignored)
     assert one.faults == ("moved",)
 
 
