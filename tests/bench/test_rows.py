@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import cpu, crowd, gpu, growth
+from tests.bench import cpu, crowd, gpu, growth, viewers
 from tests.bench.rows import Row, kept, machine, table, write
 from tests.conftest import ROOT
 
@@ -37,7 +37,13 @@ def test_what_is_written_is_read_again_with_machine_and_commit(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("mark", "file"),
-    [("speed", cpu.KEPT), ("speed-growth", growth.KEPT), ("speed-gpu", gpu.KEPT), ("speed-crowd", crowd.KEPT)],
+    [
+        ("speed", cpu.KEPT),
+        ("speed-growth", growth.KEPT),
+        ("speed-gpu", gpu.KEPT),
+        ("speed-crowd", crowd.KEPT),
+        ("speed-viewers", viewers.KEPT),
+    ],
 )
 def test_the_readme_shows_the_run_that_is_kept(mark: str, file: Path) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
