@@ -235,6 +235,7 @@ class Monitor:
             wall=time.time,
             version=__version__,
             on_latency=self._metrics.observe_acknowledged,
+            late_per_s=plant.alerts.late_per_s,
         )
         self._publisher.configure(camera.name for camera in plant.cameras)
         self._speaks = speaks

@@ -59,7 +59,8 @@ class Publisher:
 
     ``status``, ``alarm``, ``score``, ``due``, ``configure`` may be called from any thread and return at once.
     ``timeout_s`` bounds every wait for the broker; ``on_latency`` hears, for each acknowledged alert of
-    this life, the seconds from the capture of its segment to the acknowledgement.
+    this life, the seconds from the capture of its segment to the acknowledgement. ``late_per_s``: alerts that are late
+    go no faster, for brokers drop what a slow subscriber does not take (mosquitto: above 1,000 messages).
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Publisher:
         wall: Callable[[], float],
         version: str,
         on_latency: Callable[[float], None] = lambda _: None,
+        late_per_s: float = 50.0,
         timeout_s: float = 10.0,
         backoff_s: tuple[float, float] = (1.0, 30.0),
         jitter: Callable[[], float] = random.random,
@@ -83,6 +85,7 @@ class Publisher:
         self._wall = wall
         self._version = version
         self._on_latency = on_latency
+        self._late_every_s = 1 / late_per_s
         self._timeout_s = timeout_s
         self._backoff_s = backoff_s
         self._jitter = jitter
@@ -364,6 +367,7 @@ class Publisher:
     # -- what is told ------------------------------------------------------------------------------
 
     async def _send_alerts(self, client: aiomqtt.Client) -> None:
+        next_late_s = 0.0
         while True:
             self._due.clear()
             letter = await asyncio.to_thread(self._outbox.first)
@@ -374,6 +378,9 @@ class Publisher:
             if letter.kind != "verdict":
                 payload["delayed_s"] = round(max(0.0, self._wall() - letter.created), 1)
                 payload["late"] = payload["delayed_s"] > LATE_AFTER_S
+            if payload.get("late"):
+                await asyncio.sleep(next_late_s - self._clock())
+                next_late_s = self._clock() + self._late_every_s
             if retain:
                 await asyncio.to_thread(self._outbox.remember_retained, [letter.topic])
             await client.publish(letter.topic, self._dated(payload), qos=1, retain=retain)

@@ -26,7 +26,7 @@ DETECT_S = 2 * STALL_S
 RECOVER_S = BACKOFF_S + KEY_FRAME_S + LOOK_S + OPENING_S
 ALWAYS = {"raise_at": 0.0, "clear_at": 0.0, "update_every_s": 1.0}
 """Every score is an alarm, told again every second: what is tested is the way, not the judgement."""
-UNBOUNDED = {"storm": "off", "most_per_hour": "off", "updates_per_s": 1000.0}
+UNBOUNDED = {"storm": "off", "most_per_hour": "off", "updates_per_s": 1000.0, "late_per_s": 1000.0}
 """Where every camera is raised all the time and every update is wanted; test_flood.py is about floods."""
 NO_LOOK = dict.fromkeys(("black_after_s", "covered_after_s", "blurred_after_s", "moved_after_s"), "off")
 """Test patterns are black, and another camera's look is another view: tests/e2e/test_picture.py is about that."""

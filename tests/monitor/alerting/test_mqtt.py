@@ -47,7 +47,7 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
         yield box
 
 
-def publisher(outbox: Outbox, port: int, **settings: Any) -> Publisher:
+def publisher(outbox: Outbox, port: int, late_per_s: float = 1000.0, **settings: Any) -> Publisher:
     latencies: list[float] = []
     made = Publisher(
         Mqtt(kind="external", port=port, **{"score_every_s": 0.2, "keepalive_s": 5, **settings}),
@@ -57,6 +57,7 @@ def publisher(outbox: Outbox, port: int, **settings: Any) -> Publisher:
         wall=time.time,
         version="1.2.3",
         on_latency=latencies.append,
+        late_per_s=late_per_s,
         timeout_s=1.0,
         backoff_s=(0.05, 0.2),
     )
@@ -534,3 +535,31 @@ def test_what_waited_for_the_broker_is_marked_late_and_announced(broker: Mosquit
         assert [(x["alert_id"], x["late"]) for x in told] == [("a1", True), ("a2", True), ("a3", False)]
         assert 7200 <= told[0]["delayed_s"] < 7220 and 45 <= told[1]["delayed_s"] < 65
         assert listening.payloads("/availability")[0]["waiting_alerts"] == 3
+
+
+def test_what_waited_comes_no_faster_than_it_may_and_what_is_new_as_fast_as_it_can(
+    broker: Mosquitto, outbox: Outbox
+) -> None:
+    count, late_per_s = 60, 30.0
+    old = [replace(letter(number), captured_s=None, created=time.time() - 3600) for number in range(1, count + 1)]
+    outbox.commit(old, {})
+
+    async def scenario() -> tuple[float, float]:
+        it = publisher(outbox, broker.port, late_per_s)
+        async with running(it):
+            await eventually(lambda: it.published == 1)
+            began_s = time.monotonic()
+            await eventually(lambda: it.published == count, 30)
+            late_s, began_s = time.monotonic() - began_s, time.monotonic()
+            new = [replace(letter(number), created=time.time()) for number in range(count + 1, 2 * count + 1)]
+            await asyncio.to_thread(outbox.commit, new, {})
+            it.due()
+            assert await it.drain(30)
+            return late_s, time.monotonic() - began_s
+
+    with subscriber(broker.port) as listening:
+        late_s, new_s = asyncio.run(scenario())
+        until(lambda: len(seqs(listening)) == 2 * count)
+        assert seqs(listening) == list(range(1, 2 * count + 1))
+        assert [one["late"] for one in listening.payloads("/alert")] == [True] * count + [False] * count
+    assert late_s >= (count - 2) / late_per_s > new_s
