@@ -138,7 +138,8 @@ def _session(console: Console) -> APIRouter:
         if opened is None:
             raise HTTPException(401, "the name or the password is wrong")
         key, person = opened
-        secure = request.url.scheme == "https"
+        # Who says so without such a proxy has a cookie that their own browser keeps back: nobody else is harmed.
+        secure = request.headers.get("x-forwarded-proto", request.url.scheme) == "https"
         response.set_cookie(COOKIE, key, max_age=int(SESSION_S), httponly=True, samesite="strict", secure=secure)
         return me(person)
 

@@ -399,11 +399,18 @@ def test_with_users_nothing_is_told_before_logging_in(stranger: httpx.Client) ->
     assert (me["name"], me["role"], me["site"]) == (None, None, "")
 
 
+def test_behind_a_proxy_that_speaks_https_the_cookie_is_for_https_alone(stranger: httpx.Client) -> None:
+    stranger.headers["x-forwarded-proto"] = "https"
+    cookie = log_in(stranger, "ann", PASSWORD).headers["set-cookie"]
+    assert all(word in cookie for word in ("HttpOnly", "SameSite=strict", "Secure"))
+
+
 def test_an_operator_logs_in_acts_and_logs_out(stranger: httpx.Client, guarded: Served) -> None:
     answer = log_in(stranger, "ann", PASSWORD)
     assert answer.json()["role"] == "operator"
     cookie = answer.headers["set-cookie"]
     assert all(word in cookie for word in ("HttpOnly", "SameSite=strict", "Path=/"))
+    assert "Secure" not in cookie, "it would not come back over http"
     assert stranger.post(f"{API}/alerts/a1/verdict", json={"verdict": "real"}, headers=OURS).status_code == 200
     assert stranger.post(f"{API}/alerts/a1/verdict", json={"verdict": "real"}).status_code == 403, "a form cannot"
     assert guarded.judged[-1].who == "ann"
