@@ -176,6 +176,15 @@ class Picture(Settings):
     """The view is not the learnt one; scored on. `off` for a camera that pans."""
 
 
+class Decode(Settings):
+    """What the decoder leaves out to save CPU, at the cost of accuracy."""
+
+    skip_loop_filter: Literal["none", "nonref", "all"] = "none"
+    """H.264 and H.265: frames that are not smoothed at block borders: none, those that no other refers to, all."""
+    skip_frame: Literal["none", "nonref"] = "none"
+    """nonref: frames that no other refers to are not decoded; nothing changes where a camera sends none."""
+
+
 class Camera(Settings):
     """One camera. In plant.yaml every key but name and url may also stand under ``defaults``."""
 
@@ -191,6 +200,8 @@ class Camera(Settings):
     """How RTSP carries the pictures."""
     fps: Annotated[float, Field(gt=0, le=120)] | None = None
     """Analysed frames per second; null: what the artefact was trained with."""
+    decode: Decode = Field(default_factory=Decode)
+    """What the decoder leaves out to save CPU."""
     ignore: Polygons = ()
     """Parts of the picture that are not analysed: polygons of points [x, y] from 0 to 1."""
     private: Polygons = ()

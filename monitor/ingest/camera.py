@@ -37,6 +37,9 @@ nothing."""
 MOST_PIXELS = 8192 * 8192
 """Twice the largest cameras; a few bytes may claim a picture of gigabytes."""
 
+DISCARD = {"none": "default", "nonref": "noref", "all": "all"}
+"""What plant.yaml's words are called among libav's options."""
+
 NEARLY = 0.9
 """What lasted so much of a time-out was ended by it, whatever the error says."""
 
@@ -51,6 +54,9 @@ class ReaderSettings:
     transport: str = "tcp"
     fps: float
     """Analysed frames per second."""
+    skip_loop_filter: str = "none"
+    skip_frame: str = "none"
+    """What the decoder leaves out; both are keys of DISCARD."""
     ignore: Polygons = ()
     private: Polygons = ()
     connect_timeout_s: float = 10.0
@@ -77,6 +83,8 @@ class ReaderSettings:
             url=camera.url.path if camera.url.scheme == "file" else camera.url.secret,
             transport=camera.transport,
             fps=camera.fps or fps,
+            skip_loop_filter=camera.decode.skip_loop_filter,
+            skip_frame=camera.decode.skip_frame,
             ignore=camera.ignore,
             private=camera.private,
             connect_timeout_s=camera.connect_timeout_s,
@@ -123,7 +131,12 @@ class Stream:
         video.codec_context.thread_count = 1
         # Also for a stream that changes its size. Broken JPEGs would be shown else, grey from the break on, unflagged.
         checked = {"err_detect": "explode"} if self.codec == "mjpeg" else {}
-        video.codec_context.options = {"max_pixels": str(MOST_PIXELS), **checked}
+        video.codec_context.options = {
+            "max_pixels": str(MOST_PIXELS),
+            "skip_loop_filter": DISCARD[settings.skip_loop_filter],
+            "skip_frame": DISCARD[settings.skip_frame],
+            **checked,
+        }
 
     def __enter__(self) -> Stream:
         return self

@@ -15,6 +15,7 @@ from monitor.alerting.contract import schema
 from tests.e2e.clips import moving_clip
 from tests.e2e.running import eventually, running
 from tests.monitor.alerting.servers import mosquitto, subscriber
+from tests.monitor.ingest.conftest import write_clip
 
 ALWAYS = {"raise_at": 0.0, "clear_at": 0.0, "update_every_s": 2.0}
 """Thresholds under which every score is an alarm: what is tested here is the way, not the judgement."""
@@ -64,6 +65,25 @@ def test_an_incident_becomes_an_alert_with_evidence_that_plays(tmp_path: Path) -
             frames = sum(1 for _ in recorded.decode(video=0))
         assert frames >= 15, "at least a second of the clip can be decoded"
         eventually(lambda: heard.payloads("yard/alarm")[-1]["state"] == "calm", 10, "a calm alarm topic")
+
+
+@pytest.mark.slow
+def test_a_camera_that_is_decoded_cheaply_has_half_the_frames_and_all_the_scores(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "yard.mp4", frames=900, fps=30, size_px=(320, 180), b_frames=1)
+    cheap = {"skip_loop_filter": "all", "skip_frame": "nonref"}
+    cameras = [{"name": "whole", "url": clip.as_uri()}, {"name": "cheap", "url": clip.as_uri(), "decode": cheap}]
+    with running(tmp_path / "monitor", plant(0, cameras) | {"mqtt": "off"}) as monitor:
+        monitor.said("watching 2 cameras")
+        for camera in ("whole", "cheap"):
+            scored = {"name": "vad_camera_segments_scored_total", "camera": camera}
+            eventually(lambda scored=scored: (monitor.metric(**scored) or 0) >= 8, 60, f"scores of {camera}")
+        whole, decoded = (monitor.metric("vad_camera_frames_decoded_total", camera=c["name"]) for c in cameras)
+        assert whole
+        assert decoded
+        assert decoded < 0.65 * whole
+        for reason in ("time_jump", "corrupt", "frozen"):
+            assert not monitor.metric("vad_camera_segments_invalid_total", camera="cheap", reason=reason)
+        assert monitor.end() == 0
 
 
 @pytest.mark.slow

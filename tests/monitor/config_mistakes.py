@@ -84,6 +84,17 @@ MISTAKES: list[tuple[str, str, list[str]]] = [
             "goes under password, url, users or a hash (one that holds a path is named GATE_KEY_FILE)",
         ],
     ),
+    (
+        "words that the decoder's options do not have",
+        START + "    decode: {skip_frame: noref, skip_loop_filter: yes, skip_frames: nonref}\n"
+        "defaults:\n  decode: {skip_frame: all}\n",
+        [
+            "plant.yaml:6: cameras[0].decode.skip_loop_filter: expected 'none', 'nonref' or 'all' (got 'yes')",
+            "plant.yaml:6: cameras[0].decode.skip_frame: expected 'none' or 'nonref' (got 'noref'); did you mean 'nonref'?",
+            "plant.yaml:6: cameras[0].decode.skip_frames: unknown key; did you mean 'skip_frame'?",
+            "plant.yaml:8: defaults.decode.skip_frame: expected 'none' or 'nonref' (got 'all')",
+        ],
+    ),
     ("an empty file", "", ["plant.yaml:1: is empty; it needs site, mqtt and cameras"]),
     ("a list, no mapping", "- a\n- b\n", ["plant.yaml:1: expected a mapping: site, mqtt, cameras …"]),
     (
@@ -257,7 +268,7 @@ MISTAKES: list[tuple[str, str, list[str]]] = [
         [
             "plant.yaml:8: defaults.fps: expected a whole number or decimal (got 'quick')",
             "plant.yaml:9: defaults.name: belongs to each camera, not under defaults",
-            "plant.yaml:10: defaults.unknown_thing: unknown key; known here: enabled, mode, transport, fps, ignore, private, thresholds, schedule, labels, connect_timeout_s, stall_timeout_s, frozen_after_s, picture, drift_limit_ppm, lag_limit_s, backoff_min_s, backoff_max_s, username, password, password_file",
+            "plant.yaml:10: defaults.unknown_thing: unknown key; known here: enabled, mode, transport, fps, decode, ignore, private, thresholds, schedule, labels, connect_timeout_s, stall_timeout_s, frozen_after_s, picture, drift_limit_ppm, lag_limit_s, backoff_min_s, backoff_max_s, username, password, password_file",
         ],
     ),
     (

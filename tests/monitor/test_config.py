@@ -386,6 +386,20 @@ def test_a_reload_says_what_changed(tmp_path: Path) -> None:
     assert not diff(old, old)
 
 
+def test_what_the_decoder_leaves_out_changes_that_camera_alone_and_no_restart_is_needed(tmp_path: Path) -> None:
+    text = (
+        "site: h\nmqtt: off\ndefaults: {{decode: {{skip_loop_filter: nonref}}}}\n"
+        "cameras: [{{name: a, url: 0}}, {{name: b, url: 1, decode: {{skip_frame: {skipped}}}}}]\n"
+    )
+    old, new = (loaded(tmp_path, text.format(skipped=skipped)) for skipped in ("none", "nonref"))
+    assert [(c.decode.skip_loop_filter, c.decode.skip_frame) for c in new.cameras] == [
+        ("nonref", "none"),
+        ("nonref", "nonref"),
+    ]
+    changes = diff(old, new)
+    assert (changes.changed, changes.restart_needed) == (("b",), ())
+
+
 def test_a_changed_password_is_a_change(tmp_path: Path) -> None:
     text = "site: h\nmqtt: {username: u, password: '${P}'}\ncameras: [{name: a, url: 'rtsp://u:${P}@h/'}]\n"
     changes = diff(loaded(tmp_path, text, P="one"), loaded(tmp_path, text, P="two"))

@@ -40,17 +40,24 @@ def write_clip(
     codec: str = "libx264",
     stamps: Callable[[int], int] = lambda index: index,
     gop: int = 15,
+    b_frames: int = 0,
 ) -> Path:
-    """A moving grey ramp; ``stamps`` gives each frame's time stamp in frames."""
+    """A moving grey ramp; ``stamps`` gives each frame's time stamp in frames. With ``b_frames`` (libx264 alone) so
+    many stand between any two others, and nothing refers to them."""
     with av.open(str(path), "w") as output:
         stream = output.add_stream(codec, rate=fps)
         stream.width, stream.height = size_px
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.codec_context.gop_size = gop
-        stream.codec_context.max_b_frames = 0
+        stream.codec_context.max_b_frames = b_frames
         stream.codec_context.thread_count = 1
         if codec == "libx264":
-            stream.codec_context.options = {"sc_threshold": "0", "preset": "veryfast"}
+            stream.codec_context.options = {
+                "sc_threshold": "0",
+                "preset": "veryfast",
+                "b_strategy": "0",
+                "b-pyramid": "none",
+            }
         for index in range(frames):
             ramp = (np.arange(size_px[0]) * 3 + index * 5) % 256
             picture = np.broadcast_to(ramp[None, :, None], (size_px[1], size_px[0], 3)).astype(np.uint8)

@@ -14,6 +14,7 @@ import pytest
 from av.video.reformatter import Interpolation
 
 from monitor.flow import Preprocessing
+from monitor.ingest.camera import open_stream
 from monitor.ingest.fault import StreamFault
 from monitor.ingest.file import segments_of_file
 from tests.monitor.ingest.conftest import SMALL, camera, write_clip
@@ -175,3 +176,56 @@ def test_ten_bits_and_odd_sizes_are_read(tmp_path: Path) -> None:
     (segment,) = segments_of_file(path, SMALL, 15.0)
     assert segment.pictures is not None
     assert [int(picture.mean()) for picture in segment.pictures] == pytest.approx([0, 45, 90, 135], abs=2)
+
+
+def decoded(path: Path, **left_out: Any) -> tuple[list[tuple[float, float]], list[np.ndarray[Any, Any]]]:
+    """Time stamp and mean brightness of each frame, and the frames."""
+    with open_stream(camera("a", str(path), **left_out)) as stream:
+        found = [one for packet in stream.packets() for one in stream.decode(packet)]
+        assert all(one.fault is None for one in found)
+        pictures = [one.frame.to_ndarray(format="gray") for one in found]
+        return [(one.stamp_s or 0.0, float(p.mean())) for one, p in zip(found, pictures, strict=True)], pictures
+
+
+def test_frames_that_no_other_refers_to_are_not_decoded_and_the_others_are_the_same(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.mp4", frames=60, fps=25, b_frames=1)
+    whole, _ = decoded(clip)
+    fewer, _ = decoded(clip, skip_frame="nonref")
+    assert len(whole) == 60
+    assert len(fewer) <= 33
+    assert set(fewer) < set(whole)
+
+
+def test_without_frames_that_may_be_skipped_none_is(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.mp4", frames=60, fps=25)
+    assert decoded(clip, skip_frame="nonref")[0] == decoded(clip)[0]
+
+
+def test_unsmoothed_frames_differ_and_are_as_many(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.mp4", frames=60, fps=25, b_frames=1, gop=30)
+    whole = decoded(clip)[1]
+    some = decoded(clip, skip_loop_filter="nonref")[1]
+    none = decoded(clip, skip_loop_filter="all")[1]
+    assert len(whole) == len(some) == len(none) == 60
+    differ = [sum(bool((a != b).any()) for a, b in zip(whole, other, strict=True)) for other in (some, none)]
+    assert 0 < differ[0] <= 33, "those that nothing refers to"
+    assert differ[1] > differ[0]
+
+
+def test_a_codec_without_them_ignores_what_is_to_be_left_out(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.mkv", codec="mjpeg")
+    assert decoded(clip, skip_loop_filter="all", skip_frame="nonref")[0] == decoded(clip)[0]
+
+
+@pytest.mark.parametrize("left_out", [{"skip_frame": "nonref"}, {"skip_loop_filter": "all", "skip_frame": "nonref"}])
+def test_every_segment_is_there_though_frames_are_skipped(
+    watch: Callable[..., Any], tmp_path: Path, left_out: dict[str, str]
+) -> None:
+    clip = write_clip(tmp_path / "a.mp4", frames=160, fps=25, b_frames=1)
+    with watch([camera("whole", str(clip)), camera("cheap", str(clip), **left_out)], live=False) as w:
+        w.until(lambda: sum(s.last for s in w.segments) == 2)
+        health = w.pool.health()
+        assert health["cheap"].frames_decoded < 0.6 * health["whole"].frames_decoded
+        assert health["cheap"].source_fps == pytest.approx(12.5)
+        assert [(s.number, s.start_s) for s in w.valid("cheap")] == [(s.number, s.start_s) for s in w.valid("whole")]
+        assert len(w.valid("cheap")) == 6

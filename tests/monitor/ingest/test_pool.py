@@ -332,6 +332,20 @@ def test_update_touches_only_what_changed(watch: Callable[..., Any], tmp_path: P
         assert sum(len(names) for names in w.pool.pids.values()) == 3
 
 
+def test_another_way_to_decode_opens_that_camera_anew_and_no_other(watch: Callable[..., Any], tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.mp4", frames=900, fps=30, b_frames=1)
+    a, b = (camera(n, f"file://{clip}") for n in "ab")
+    with watch([a, b]) as w:
+        w.until(lambda: all(len(w.valid(n)) >= 1 for n in "ab"))
+        w.pool.update([a, camera("b", f"file://{clip}", skip_frame="nonref")])
+        w.until(lambda: w.pool.health()["b"].source_fps == pytest.approx(15.0, rel=0.05))
+        seen = len(w.valid("b"))
+        w.until(lambda: len(w.valid("b")) >= seen + 2)
+        assert w.pool.health()["a"].source_fps == pytest.approx(30.0, rel=0.05)
+        numbers = [s.number for s in w.of("a")]
+        assert numbers == list(range(len(numbers))), "camera a went on without a hole"
+
+
 def test_one_dead_camera_does_not_delay_the_others(watch: Callable[..., Any], tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "a.mp4", frames=600, fps=30)
     dead = [camera(f"dead{n}", "rtsp://127.0.0.1:1/x") for n in range(3)]

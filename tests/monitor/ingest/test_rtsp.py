@@ -31,6 +31,27 @@ def test_a_camera_is_read_over_tcp_and_udp(watch: Callable[..., Any], rtsp_serve
         assert steps == [pytest.approx(16 / 15, abs=0.25)] * len(steps)
 
 
+def test_a_live_camera_is_read_whatever_is_left_out_of_decoding(
+    watch: Callable[..., Any], rtsp_server: Callable[..., Any]
+) -> None:
+    layered = LIVE.replace(
+        "tune=zerolatency speed-preset=ultrafast key-int-max=15",
+        "speed-preset=veryfast bframes=1 b-adapt=false key-int-max=15 ! video/x-h264,profile=main",
+    )
+    server = rtsp_server({"/plain": {"launch": LIVE}, "/layered": {"launch": layered}})
+    left_out = {"skip_loop_filter": "all", "skip_frame": "nonref"}
+    cameras = [camera(kind, server.url(f"/{kind}"), **left_out) for kind in ("plain", "layered")]
+    with watch(cameras) as w:
+        w.until(lambda: all(len(w.valid(kind)) >= 3 for kind in ("plain", "layered")))
+        health = w.pool.health()
+        assert health["plain"].source_fps == pytest.approx(15.0, rel=0.02), "every frame of it is referred to"
+        assert health["layered"].source_fps == pytest.approx(7.5, rel=0.02)
+        for kind in ("plain", "layered"):
+            assert (health[kind].invalid, health[kind].decode_errors) == ({}, 0)
+            numbers = [segment.number for segment in w.of(kind)]
+            assert numbers == list(range(len(numbers)))
+
+
 def test_a_server_that_is_killed_and_comes_back_is_found_again(
     watch: Callable[..., Any], rtsp_server: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:

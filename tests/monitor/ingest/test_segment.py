@@ -127,6 +127,22 @@ def test_a_faulty_frame_spoils_its_segment_and_the_one_that_repeats_it() -> None
     assert [e.invalid for e in events if isinstance(e, Piece)] == [None, "decode_error", None]
 
 
+@settings(max_examples=200, deadline=None)
+@given(kept=st.lists(st.booleans(), min_size=200, max_size=400), fps=st.sampled_from([5.0, 8.0, 15.0, 25.0]))
+def test_frames_that_the_decoder_skips_leave_every_segment_in_its_place(kept: list[bool], fps: float) -> None:
+    # A decoder skips no more than seven in a row here, 0.28 s of 25 frames a second.
+    left = [i for i, whole in enumerate(kept) if whole or i % 8 == 0]
+    stamps = [i / 25 for i in left]
+    whole, skipped = (
+        pieces(Segmenter(fps=fps, live=True), [at(s) for s in given])
+        for given in ([i / 25 for i in range(left[-1] + 1)], stamps)
+    )
+    assert [(p.number, p.start_s, p.end_s, p.invalid) for p in skipped] == [
+        (p.number, p.start_s, p.end_s, p.invalid) for p in whole
+    ]
+    assert all(p.invalid is None for p in skipped)
+
+
 STEPS = st.one_of(
     st.floats(0.01, 0.3),
     st.just(0.0),
