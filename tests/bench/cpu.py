@@ -95,13 +95,9 @@ def start_up() -> list[Row]:
 # -- ingest ----------------------------------------------------------------------------------------------------
 
 
-def settings(file: Path, fps: float) -> ReaderSettings:
-    return ReaderSettings(name=file.stem, url=file.as_uri(), fps=fps, frozen_after_s=None)
-
-
-def read(file: Path, fps: float) -> int:
-    """Decodes, cuts and scales the whole file in this thread; the number of segments."""
-    pictures = np.empty(EVERY_FRAME.shape, np.uint8)
+def read(file: Path, fps: float, preprocessing: Preprocessing = EVERY_FRAME, **left_out: str) -> int:
+    """Decodes, cuts and scales the whole file in this thread; the number of segments. ``left_out``: of decoding."""
+    pictures = np.empty(preprocessing.shape, np.uint8)
     cuts = 0
 
     def count(_cut: object) -> None:
@@ -109,8 +105,8 @@ def read(file: Path, fps: float) -> int:
         cuts += 1
 
     Reader(
-        settings(file, fps),
-        EVERY_FRAME,
+        ReaderSettings(name=file.stem, url=file.as_uri(), fps=fps, frozen_after_s=None, **left_out),  # type: ignore[arg-type]
+        preprocessing,
         live=False,
         take_slot=lambda: Slot(pictures=pictures),
         deliver=count,

@@ -122,14 +122,14 @@ def judged(
 def differences(
     one: OutOfFold, other: OutOfFold, here: npt.NDArray[np.bool_], seeds: Sequence[tuple[int, int]]
 ) -> npt.NDArray[np.float64]:
-    """How far the published scores of the same segments lie apart; ``seeds``: pairs, of one and the other."""
+    """How much higher the other's published scores of the same segments are; ``seeds``: pairs, of one and the other."""
 
     def each() -> Iterator[npt.NDArray[np.float64]]:
         for of_one, of_other in seeds:
             for index in np.flatnonzero(here):
                 first, second = one.segments["ensemble"][of_one][index], other.segments["ensemble"][of_other][index]
                 both = min(len(first), len(second))
-                yield np.abs(first[:both].astype(np.float64) - second[:both])
+                yield second[:both].astype(np.float64) - first[:both]
 
     return np.concatenate(list(each()))
 
@@ -143,7 +143,7 @@ def rows(scored: dict[str, OutOfFold], frames: dict[str, dict[str, int]]) -> lis
     for source in sorted({video.source for video in whole.videos}):
         here = np.array([video.source == source for video in whole.videos])
         videos = [video for video in whole.videos if video.source == source]
-        apart = differences(whole, whole, here, [(seed, (seed + 1) % seeds) for seed in range(seeds)])
+        apart = np.abs(differences(whole, whole, here, [(seed, (seed + 1) % seeds) for seed in range(seeds)]))
         clips = whole.clips()[:, here]
         whole_auc = _by_fold(videos, clips)
         made_rows.append(
@@ -152,7 +152,8 @@ def rows(scored: dict[str, OutOfFold], frames: dict[str, dict[str, int]]) -> lis
                 value=float(whole_auc.mean()),
                 unit="",
                 limit=f"± {whole_auc.mean(axis=0).std(ddof=1):.3f} over folds; scores of two seeds lie "
-                f"{apart.mean():.3f} apart (95 % below {np.quantile(apart, 0.95):.3f})",
+                f"{apart.mean():.3f} apart (95 % below {np.quantile(apart, 0.95):.3f}); "
+                f"{_shares(default.operating_point(whole, thresholds)[source])}",
             )
         )
         for name, found in scored.items():
@@ -161,7 +162,9 @@ def rows(scored: dict[str, OutOfFold], frames: dict[str, dict[str, int]]) -> lis
             theirs = found.clips()[:, here]
             gain = _by_fold(videos, theirs) - whole_auc
             interval = evaluate.gain_interval(videos, theirs.mean(axis=0), clips.mean(axis=0))
-            apart = differences(whole, found, here, same)
+            higher = differences(whole, found, here, same)
+            apart = np.abs(higher)
+            raised = default.operating_point(found, thresholds)[source]
             flipped = (clips >= thresholds.raise_at) != (theirs >= thresholds.raise_at)
             left = sum(frames[name][v.id] for v in videos) / sum(frames[WHOLE][v.id] for v in videos)
             made_rows.append(
@@ -173,11 +176,17 @@ def rows(scored: dict[str, OutOfFold], frames: dict[str, dict[str, int]]) -> lis
                     peer_value=float(whole_auc.mean()),
                     limit=f"{gain.mean():+.4f} ± {gain.std(ddof=1):.4f} over folds and seeds, 95 % of scenes "
                     f"[{interval.low:+.3f}, {interval.high:+.3f}]; scores {apart.mean():.3f} apart "
-                    f"(95 % below {np.quantile(apart, 0.95):.3f}); {100 * flipped.mean():.1f} % of clips change "
-                    f"sides of raise_at; {100 * left:.0f} % of frames decoded",
+                    f"(95 % below {np.quantile(apart, 0.95):.3f}), shifted by {higher.mean():+.3f}; "
+                    f"{_shares(raised)}, {100 * flipped.mean():.1f} % change sides; "
+                    f"{100 * left:.0f} % of frames decoded",
                 )
             )
     return made_rows
+
+
+def _shares(raised: dict[str, float]) -> str:
+    abnormal, calm = (100 * raised[f"{kind} clips raised"] for kind in ("abnormal", "calm"))
+    return f"{abnormal:.1f} % of abnormal and {calm:.1f} % of calm clips raised"
 
 
 def _by_fold(videos: Sequence[Video], clips_SV: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
