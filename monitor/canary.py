@@ -31,6 +31,8 @@ FIRST_S = 20.0
 """After the start: cameras come first."""
 LIMIT_S = 60.0
 """For decoding, and again for scoring: with the machine overloaded too."""
+SEGMENT_LIMIT_S = 2.0
+"""The same for each segment, where that is more: a segment is encoded beside a whole batch of the cameras'."""
 RETRY_S = 30.0
 """After a run that failed, where the interval is longer."""
 LEFT_OUT = "the broker is left out: nothing is published"
@@ -78,6 +80,7 @@ class Canary:
         self._try_out, self._tell, self._count = try_out, tell, count
         self._clock, self._wall = clock, wall
         self._stopping = threading.Event()
+        self._limit_s = max(LIMIT_S, SEGMENT_LIMIT_S * len(card.scores))
         self._well_s = clock()
         self.state = CanaryState()
 
@@ -126,17 +129,17 @@ class Canary:
         if isinstance(decoded, Fault):
             return decoded
         try:
-            async with asyncio.timeout(LIMIT_S):
+            async with asyncio.timeout(self._limit_s):
                 found = await asyncio.wrap_future(self._try_out(decoded))
         except TimeoutError:
-            return Fault(part="scores", reason=f"the scorer gave no scores of the canary for {LIMIT_S:.0f} s")
+            return Fault(part="scores", reason=f"the scorer gave no scores of the canary for {self._limit_s:.0f} s")
         return judge(found, self._card)
 
     def _decode(self) -> list[Segment] | Fault:
         """The clip's segments with pictures of their own; in a thread."""
         settings = ReaderSettings(name="canary", url=self._clip.resolve().as_uri(), fps=self._fps, frozen_after_s=None)
         segments: list[Segment] = []
-        until_s = time.monotonic() + LIMIT_S
+        until_s = time.monotonic() + self._limit_s
         with ReaderPool(
             [settings], self._preprocessing, ingest=Ingest(), evidence=EvidenceSettings(), live=False, quiet=True
         ) as pool:
@@ -149,7 +152,7 @@ class Canary:
                 if any(one.last for one in taken):
                     break
             else:
-                return Fault(part="decode", reason=f"the canary's clip was not decoded within {LIMIT_S:.0f} s")
+                return Fault(part="decode", reason=f"the canary's clip was not decoded within {self._limit_s:.0f} s")
             fault = pool.health()["canary"].fault
         wanted = len(self._card.scores)
         if fault is not None or len(segments) != wanted:
@@ -172,7 +175,7 @@ class Canary:
     def check(self) -> Check:
         """Red when it has not passed for two intervals, whatever the reason."""
         silent_s = self._clock() - self._well_s
-        ok = silent_s <= 2 * self._every_s + LIMIT_S
+        ok = silent_s <= 2 * self._every_s + self._limit_s
         state = self.state
         if state.state == "failed":
             return Check(name="canary", ok=ok, note=f"failed ({state.part}): {state.reason}")

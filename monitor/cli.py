@@ -288,6 +288,8 @@ def _check(arguments: argparse.Namespace) -> int:
         print(f"{arguments.file}: {why}")
     if card.canary is None and with_canary:
         print(f"{arguments.file}: no canary: artefact '{card.name}' has none (vad-train canary adds one)")
+    if card.canary is not None and with_canary and card.canary.flat:
+        print(f"{arguments.file}: artefact '{card.name}': {card.canary.flat} (vad-train canary records it anew)")
     return OK
 
 

@@ -320,8 +320,7 @@ def _default(asked: argparse.Namespace) -> None:
 def _canary(folder: Path) -> None:
     from training import canary
 
-    card = canary.add(folder)
-    _say(f"canary in {folder}: {card.length} segments, scores {card.canary.scores if card.canary else ()}")
+    canary.add(folder, _say)
 
 
 def _with_canary(folder: Path) -> None:

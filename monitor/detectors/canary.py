@@ -5,7 +5,11 @@ need. The card keeps a sketch of them, 16 numbers a segment: their products with
 the features changes the sketch as much, relative to its length (Johnson and Lindenstrauss, 1984). The clip itself is
 kept by its sha256.
 
-Shape suffixes: N segments (l of them, one bag), D dimensions of a standardised feature, S = 16 of a sketch.
+It is as long as two bags and cuts from one scene to another where the second begins, two that the detectors tell apart:
+so each detector's scores move, and one that gives constants, or the right ones at the wrong time, is found out.
+
+Shape suffixes: N segments (2 l of them; l in older artefacts), D dimensions of a standardised feature, S = 16 of a
+sketch.
 """
 
 from __future__ import annotations
@@ -17,18 +21,18 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from monitor.detectors.card import CLIP, ArtefactError, CanaryCard
-from monitor.detectors.ensemble import Ensemble
 
 SKETCH = 16
-FEATURE_TOLERANCE = 0.05
-"""Of the sketch, relative. Measured with effnet_lite0: OpenVINO and torch in float32 differ by 2e-6, bfloat16 by 0.03
-to 0.04; with 20 of the 112 channels of one layer dead it is 0.8."""
+FEATURE_TOLERANCE = 0.08
+"""Of the sketch, relative. Measured with effnet_lite0 on the clips of `default` and `staged`: OpenVINO and torch in
+float32 are off by 2e-6 at most, bfloat16 by 0.055 and 0.047; with 20 of the 112 channels of one layer dead it is 0.88
+and 0.49."""
 SCORE_TOLERANCE = 0.02
-"""Of a score: what two engines may differ by before thresholds would need to know of it."""
+"""Of a score: what two engines may differ by before thresholds would need to know of it. Measured alike: float32 1e-6,
+bfloat16 0.012 and 0.019, both of the long-term part."""
 
 Part = Literal["decode", "features", "scores", "broker"]
 Floats = npt.NDArray[np.float32]
@@ -36,7 +40,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Curve:
-    """What a run of the clip gave: ``sketch_NS``, and the scores of one bag of l segments, each (N,)."""
+    """What a run of the clip gave: ``sketch_NS``, and what was published of each segment, (N,): score and its parts."""
 
     sketch_NS: Floats
     scores_N: Floats
@@ -59,24 +63,15 @@ def sketch(features_ND: Tensor) -> Floats:
     return made
 
 
-def curve(features_ND: Tensor, ensemble: Ensemble) -> Curve:
-    """Of the clip's standardised features, on the ensemble's device."""
-    with torch.inference_mode():
-        output = ensemble(features_ND[None])
-    scores_N, long_term_N, short_term_N = (
-        part[0].float().cpu().numpy() for part in (output.scores_BT, output.long_term_BT, output.short_term_BT)
-    )
-    return Curve(sketch_NS=sketch(features_ND), scores_N=scores_N, long_term_N=long_term_N, short_term_N=short_term_N)
-
-
-def card_of(clip: Path, found: Curve) -> CanaryCard:
-    """What the card keeps of a run that is to be the measure."""
+def card_of(clip: Path, found: Curve, shows: str) -> CanaryCard:
+    """What the card keeps of a run that is to be the measure; ``shows``: what is to be seen, in words."""
 
     def plain(values: Floats) -> tuple[float, ...]:
         return tuple(round(float(value), 6) for value in values)
 
     return CanaryCard(
         sha256=hashlib.sha256(clip.read_bytes()).hexdigest(),
+        shows=shows,
         sketch=tuple(plain(row) for row in found.sketch_NS),
         scores=plain(found.scores_N),
         long_term=plain(found.long_term_N),
@@ -100,6 +95,10 @@ def judge(found: Curve, card: CanaryCard) -> Fault | None:
         )
     ours_3N = np.stack([found.scores_N, found.long_term_N, found.short_term_N])
     theirs_3N = np.array([card.scores, card.long_term, card.short_term], np.float32)
+    if ours_3N.shape != theirs_3N.shape:
+        return Fault(
+            part="scores", reason=f"{ours_3N.shape[1]} segments have scores, {theirs_3N.shape[1]} were expected to"
+        )
     worst = float(np.abs(ours_3N - theirs_3N).max())  # a NaN stays one, and is within nothing
     if not worst <= card.score_tolerance:
         return Fault(

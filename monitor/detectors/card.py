@@ -15,6 +15,8 @@ from monitor.config import Thresholds
 SHIPPED = Path(__file__).resolve().parent.parent / "artefacts"
 CLIP = "canary.mp4"
 LARGEST_CARD = 4_000_000
+WIDE = 5
+"""How many tolerances the scores of a canary's clip are to move by: a constant is off by half of that somewhere."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -53,13 +55,31 @@ class CanaryCard(Part):
 
     sha256: Sha256
     """Of canary.mp4."""
+    shows: str | None = None
+    """What is to be seen in it, in words."""
     sketch: tuple[tuple[float, ...], ...]
     """Of the standardised features, a row a segment."""
     scores: tuple[float, ...]
+    """Published, one a segment."""
     long_term: tuple[float, ...]
     short_term: tuple[float, ...]
     feature_tolerance: Annotated[float, Field(gt=0)]
     score_tolerance: Annotated[float, Field(gt=0)]
+
+    @property
+    def span(self) -> float:
+        """How far the score and each of its parts move over the clip, the least of the three."""
+        return min(max(part) - min(part) for part in (self.scores, self.long_term, self.short_term))
+
+    @property
+    def flat(self) -> str | None:
+        """What a clip whose scores hardly move does not prove, in a sentence; None where they do."""
+        if self.span >= WIDE * self.score_tolerance:
+            return None
+        return (
+            f"the canary's scores move by {self.span:.4f}, less than {WIDE} times their tolerance of "
+            f"{self.score_tolerance:g}: detectors that always gave nearly the same score would not be noticed"
+        )
 
 
 class Card(Part):
@@ -142,8 +162,8 @@ class Card(Part):
             raise ValueError(f"delay {self.delay} is more than length − stride = {self.length - self.stride}")
         if self.canary is not None:
             rows = (self.canary.sketch, self.canary.scores, self.canary.long_term, self.canary.short_term)
-            if {len(row) for row in rows} != {self.length}:
-                raise ValueError(f"canary: expected {self.length} segments, the bag's length, in each of its lists")
+            if len({len(row) for row in rows}) > 1 or len(self.canary.sketch) < self.length:
+                raise ValueError(f"canary: expected one length of its lists, {self.length} (the bag's) or more")
         names = [detector.name for detector in self.detectors]
         if len(set(names)) < len(names):
             raise ValueError(f"two detectors have the same name: {', '.join(names)}")

@@ -11,9 +11,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from monitor.detectors.canary import Curve, curve
+from monitor.detectors.canary import Curve
 from monitor.flow import BagScore, Segment
 from monitor.scoring.rings import Rings
+from monitor.scoring.trial import Trial
 
 IDLE_S = 0.02
 
@@ -77,11 +78,11 @@ class Scorer:
             self._forget += cameras
 
     def try_out(self, segments: Sequence[Segment]) -> Future[Curve]:
-        """Encodes and scores a bag of segments that belong to no camera, one beside each batch; any thread.
+        """Encodes and scores the segments of a clip that is no camera's, one beside each batch; any thread.
 
         A run that has not come to its end is given up for this one.
         """
-        asked = _Canary(segments)
+        asked = _Canary(segments, Trial(self._rings.backbone, self._rings.artefact))
         with self._lock:
             former, self._canary = self._canary, asked
         if former is not None:
@@ -133,15 +134,15 @@ class Scorer:
             if self._canary is canary:
                 self._canary = None
         if canary.curve.set_running_or_notify_cancel():  # else it was given up meanwhile
-            canary.curve.set_result(curve(canary.features(), self._rings.artefact.ensemble))
+            canary.curve.set_result(canary.trial.curve())
 
 
 class _Canary:
-    """A bag on its way through the scorer."""
+    """A clip on its way through the scorer."""
 
-    def __init__(self, segments: Sequence[Segment]) -> None:
+    def __init__(self, segments: Sequence[Segment], trial: Trial) -> None:
         self._left = list(segments)
-        self._features: list[Tensor] = []
+        self.trial = trial
         self.curve: Future[Curve] = Future()
 
     @property
@@ -150,10 +151,6 @@ class _Canary:
 
     def encoded(self, feature_1D: Tensor) -> bool:
         """Takes the feature of ``next``; whether it was the last one."""
-        self._features.append(feature_1D)
+        self.trial.take(feature_1D)
         del self._left[0]
         return not self._left
-
-    def features(self) -> Tensor:
-        """(N, D)."""
-        return torch.cat(self._features)

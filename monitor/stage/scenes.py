@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
 import av
 import cv2
@@ -114,7 +115,15 @@ def _noise(random: np.random.Generator, width_px: int, height_px: int, sigma: fl
     return np.clip(noise, 0, 255).astype(np.uint8), np.clip(-noise, 0, 255).astype(np.uint8)
 
 
-def write_clip(path: Path, scene: Scene, seconds: float, *, bit_rate_kbit: int = 800) -> None:
+class Footage(Protocol):
+    """What can be written as a clip: a scene, or what is put together of some."""
+
+    fps: float
+
+    def frame(self, number: int) -> Pictures: ...
+
+
+def write_clip(path: Path, scene: Footage, seconds: float, *, bit_rate_kbit: int = 800) -> None:
     """Write the first seconds of a scene as H.264 in MP4."""
     with av.open(str(path), "w", format="mp4") as container:
         rate = Fraction(scene.fps).limit_denominator(1001)

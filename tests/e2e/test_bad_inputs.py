@@ -134,13 +134,17 @@ def test_check_says_which_artefact_auto_is_here_and_why(tmp_path: Path) -> None:
     assert "not 'motion'" in second
 
 
-@pytest.mark.parametrize("harm", ["none recorded", "another clip"])
+@pytest.mark.parametrize("harm", ["none recorded", "scores that stand still", "another clip"])
 def test_check_knows_of_the_artefacts_canary_what_a_start_knows(harm: str, tmp_path: Path) -> None:
     folder = tmp_path / "ours"
     shutil.copytree(artefact.resolve("default"), folder)
     if harm == "none recorded":
         card = json.loads((folder / "card.json").read_text())
         del card["canary"]
+        (folder / "card.json").write_text(json.dumps(card))
+    elif harm == "scores that stand still":
+        card = json.loads((folder / "card.json").read_text())
+        card["canary"]["long_term"] = [0.3, 0.3037, *[0.3] * 6]
         (folder / "card.json").write_text(json.dumps(card))
     else:
         with (folder / "canary.mp4").open("ab") as clip:
@@ -151,6 +155,14 @@ def test_check_knows_of_the_artefacts_canary_what_a_start_knows(harm: str, tmp_p
         assert checked.code == 0
         said = "plant.yaml: no canary: artefact 'default' has none (vad-train canary adds one)"
         assert checked.said.splitlines()[-1] == said
+        return
+    if harm == "scores that stand still":
+        assert checked.code == 0
+        assert checked.said.splitlines()[-1] == (
+            "plant.yaml: artefact 'default': the canary's scores move by 0.0037, less than 5 times their tolerance of "
+            "0.02: detectors that always gave nearly the same score would not be noticed (vad-train canary records it "
+            "anew)"
+        )
         return
     assert checked.code == 78
     assert "canary.mp4 is damaged or another clip" in checked.said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import resource
@@ -10,7 +11,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jsonschema
@@ -20,33 +21,83 @@ import torch
 
 from monitor.alerting.contract import schema
 from monitor.canary import LIMIT_S, Canary, CanaryState
-from monitor.config import Scoring
 from monitor.detectors import artefact, canary
 from monitor.detectors.artefact import Artefact, ArtefactError
 from monitor.detectors.canary import Curve
-from monitor.flow import Segment
-from monitor.scoring.rings import open_rings
+from monitor.detectors.card import CanaryCard, Card
+from monitor.features import backbone
+from monitor.features.backbone import Backbone
+from monitor.flow import Floats, Segment
+from monitor.scoring.trial import Trial
 from tests.e2e.clips import moving_clip
 from tests.e2e.running import RunningMonitor, running
 from tests.monitor.alerting.servers import mosquitto, subscriber, until
+from training.cli import main as vad_train
+
+SHIPPED = ("default", "staged", "motion")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run:
+    """A shipped artefact's clip, decoded as the monitor does it, through its own backbone and detectors."""
+
+    artefact: Artefact
+    backbone: Backbone
+    features_ND: torch.Tensor
+    card: CanaryCard
+
+    def curve(self, features_ND: torch.Tensor | None = None, loaded: Artefact | None = None) -> Curve:
+        trial = Trial(self.backbone, loaded or self.artefact)
+        for feature_1D in torch.split(self.features_ND if features_ND is None else features_ND, 1):
+            trial.take(feature_1D)
+        return trial.curve()
+
+
+@functools.cache
+def _run(name: str, weights: Path | None = None) -> Run:
+    loaded = artefact.load(name)
+    encoder = backbone.create(loaded.card.backbone, weights=weights)
+    decoded = _canary_of(loaded, lambda _: Future())._decode()
+    assert isinstance(decoded, list), decoded
+    features = [encoder.encode(one.pictures[None]) for one in decoded if one.pictures is not None]
+    assert loaded.card.canary is not None
+    return Run(
+        artefact=loaded,
+        backbone=encoder,
+        features_ND=loaded.standardise(torch.cat(features)),
+        card=loaded.card.canary,
+    )
+
+
+@pytest.fixture(params=SHIPPED)
+def run(request: pytest.FixtureRequest) -> Run:
+    """Of each shipped artefact; of ``motion`` where LiteRT and its weights are there."""
+    return _run(request.param, request.getfixturevalue("movinet_file") if request.param == "motion" else None)
+
+
+@pytest.fixture(params=SHIPPED)
+def recorded(request: pytest.FixtureRequest) -> tuple[Curve, CanaryCard]:
+    """What each shipped card wants to see."""
+    card = artefact.read_card(request.param).canary
+    assert card is not None
+    return _as_recorded(card), card
+
+
+def _as_recorded(card: CanaryCard) -> Curve:
+    sketch_NS, scores_N, long_term_N, short_term_N = (
+        np.array(part, np.float32) for part in (card.sketch, card.scores, card.long_term, card.short_term)
+    )
+    return Curve(sketch_NS=sketch_NS, scores_N=scores_N, long_term_N=long_term_N, short_term_N=short_term_N)
 
 
 @pytest.fixture(scope="module")
-def curve_and_card() -> tuple[Curve, canary.CanaryCard]:
-    """The shipped artefact's clip through its own backbone and detectors."""
-    rings = open_rings(Scoring(device="cpu"), files=False)
-    card = rings.artefact.card
-    assert card.canary is not None
-    clip = canary.clip_of(rings.artefact.folder, card.canary)
-    decoded = _canary_of(rings.artefact, lambda _: Future())._decode()
-    assert isinstance(decoded, list), decoded
-    assert clip.stat().st_size < 500_000
-    return canary.curve(rings.encode(decoded), rings.artefact.ensemble), card.canary
+def curve_and_card() -> tuple[Curve, CanaryCard]:
+    """Of the default artefact."""
+    one = _run("default")
+    return one.curve(), one.card
 
 
 def _canary_of(loaded: Artefact, try_out, tell=None, counted=None, clock=None) -> Canary:  # type: ignore[no-untyped-def]
-    from monitor.features import backbone
-
     async def nobody(_state: CanaryState) -> bool | None:
         return None
 
@@ -65,27 +116,171 @@ def _canary_of(loaded: Artefact, try_out, tell=None, counted=None, clock=None) -
     )
 
 
-def test_the_shipped_artefacts_pass_on_the_engine_that_is_here(
-    curve_and_card: tuple[Curve, canary.CanaryCard],
-) -> None:
-    found, card = curve_and_card
+def test_the_shipped_artefacts_pass_on_the_engine_that_is_here(run: Run) -> None:
+    assert canary.judge(run.curve(), run.card) is None
+
+
+def test_score_and_parts_of_each_shipped_clip_move_by_many_tolerances(recorded: tuple[Curve, CanaryCard]) -> None:
+    _, card = recorded
+    assert card.span >= 25 * card.score_tolerance
+    assert card.flat is None
+    assert card.shows is not None
+    assert "; then " in card.shows
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_clip_is_small_enough_to_be_mailed(name: str) -> None:
+    assert (artefact.resolve(name) / canary.CLIP).stat().st_size < 230_000
+
+
+@pytest.mark.parametrize("still", ["scores_N", "long_term_N", "short_term_N"])
+def test_a_score_that_stands_still_fails(recorded: tuple[Curve, CanaryCard], still: str) -> None:
+    """Any constant: the one in the middle is the nearest there is."""
+    found, card = recorded
+    part_N = getattr(found, still)
     assert canary.judge(found, card) is None
-    assert artefact.read_card("staged").canary is not None
+    for constant in ((part_N.min() + part_N.max()) / 2, part_N.mean(), part_N[0], 0.0, 0.5, 1.0):
+        fault = canary.judge(replace(found, **{still: np.full_like(part_N, constant)}), card)
+        assert fault is not None, constant
+        assert fault.part == "scores"
+
+
+@pytest.mark.parametrize("order", ["backwards", "one late", "one early", "halves exchanged"])
+def test_the_right_scores_of_the_wrong_segments_fail(recorded: tuple[Curve, CanaryCard], order: str) -> None:
+    found, card = recorded
+    half = len(card.scores) // 2
+
+    def moved(part_N: Floats) -> Floats:
+        return part_N[::-1] if order == "backwards" else np.roll(part_N, by)
+
+    by = {"backwards": 0, "one late": 1, "one early": -1, "halves exchanged": half}[order]
+    parts = {part: moved(getattr(found, part)) for part in ("scores_N", "long_term_N", "short_term_N")}
+    for spoilt in (parts, *({part: moved_N} for part, moved_N in parts.items())):
+        fault = canary.judge(replace(found, **spoilt), card)
+        assert fault is not None, spoilt.keys()
+        assert fault.part == "scores"
+
+
+@pytest.mark.parametrize("dead", ["video_classifier", "bilstm_mil"])
+def test_a_detector_without_weights_fails(run: Run, dead: str) -> None:
+    loaded = artefact.load(run.artefact.folder)
+    with torch.inference_mode():
+        for parameter in loaded.ensemble.detectors[dead].parameters():
+            parameter.zero_()
+    fault = canary.judge(run.curve(loaded=loaded), run.card)
+    assert fault is not None
+    assert fault.part == "scores"
+
+
+def test_segments_in_the_wrong_order_fail(run: Run) -> None:
+    """In the scorer: features are as they should be, each of another segment."""
+    found = run.curve(run.features_ND.flip(0))
+    assert canary.judge(found, run.card) is not None
+    fault = canary.judge(replace(found, sketch_NS=run.curve().sketch_NS), run.card)
+    assert fault is not None
+    assert fault.part == "scores"
+
+
+def test_a_bag_that_keeps_an_old_segment_fails(run: Run) -> None:
+    """As where a slot of the store is not written: the first segment of the second scene never arrives."""
+    half = len(run.card.scores) // 2
+    held_ND = run.features_ND.clone()
+    held_ND[half:] = held_ND[half - 1]
+    fault = canary.judge(replace(run.curve(held_ND), sketch_NS=run.curve().sketch_NS), run.card)
+    assert fault is not None
+    assert fault.part == "scores"
+
+
+def test_features_that_are_a_little_off_do_not_fail_the_scores(run: Run) -> None:
+    """By 5 % at random, eight times: what the search for the clip looks for."""
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(8):
+        noise_ND = torch.randn(run.features_ND.shape, generator=generator)
+        noise_ND *= 0.05 * run.features_ND.norm() / noise_ND.norm()
+        found = run.curve(run.features_ND + noise_ND)
+        assert np.abs(found.scores_N - run.card.scores).max() < run.card.score_tolerance
+
+
+def test_the_clip_of_one_bag_of_an_older_artefact_is_scored_as_it_was(run: Run) -> None:
+    """One call of the ensemble, as its card was made; the same length of lists, and nothing said of the clip."""
+    length = run.artefact.card.length
+    bag_ND = run.features_ND[:length]
+    with torch.inference_mode():
+        output = run.artefact.ensemble(bag_ND[None])
+    found = run.curve(bag_ND)
+    former = {
+        "sha256": run.card.sha256,
+        "sketch": canary.sketch(bag_ND).tolist(),
+        "scores": output.scores_BT[0].tolist(),
+        "long_term": output.long_term_BT[0].tolist(),
+        "short_term": output.short_term_BT[0].tolist(),
+        "feature_tolerance": 0.05,
+        "score_tolerance": 1e-6,
+    }
+    card = Card.model_validate_json(json.dumps(json.loads(run.artefact.card.model_dump_json()) | {"canary": former}))
+    assert card.canary is not None
+    assert canary.judge(found, card.canary) is None
+    assert "would not be noticed" in (card.canary.flat or "")
+
+
+def test_a_canary_shorter_than_a_bag_is_no_canary() -> None:
+    card = json.loads(artefact.read_card("default").model_dump_json())
+    for part in ("sketch", "scores", "long_term", "short_term"):
+        card["canary"][part] = card["canary"][part][:3]
+    with pytest.raises(ValueError, match=r"canary: expected one length of its lists, 4 \(the bag's\) or more"):
+        Card.model_validate_json(json.dumps(card))
+
+
+def test_scores_of_fewer_segments_than_came_fail(recorded: tuple[Curve, CanaryCard]) -> None:
+    found, card = recorded
+    parts = {part: getattr(found, part)[1:] for part in ("scores_N", "long_term_N", "short_term_N")}
+    fault = canary.judge(replace(found, **parts), card)
+    assert fault is not None
+    assert fault.reason == "7 segments have scores, 8 were expected to"
 
 
 @pytest.mark.slow
-def test_engines_are_within_the_tolerance_and_a_layer_that_half_works_is_not(tmp_path: Path) -> None:
+@pytest.mark.parametrize("detectors", ["as they are", "that stand still"])
+def test_the_command_finds_a_clip_that_moves_the_scores_or_says_so(
+    detectors: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loaded = artefact.load("default")
+    if detectors == "that stand still":
+        with torch.inference_mode():
+            for parameter in loaded.ensemble.parameters():
+                parameter.zero_()
+    artefact.save(
+        tmp_path, loaded.card.model_copy(update={"canary": None}), loaded.standardise, loaded.ensemble, half=False
+    )
+    assert vad_train(["canary", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    card = artefact.read_card(tmp_path).canary
+    assert card is not None
+    assert canary.clip_of(tmp_path, card).stat().st_size < 230_000
+    assert "48 staged scenes of 4 segments" in said
+    assert f"8 segments, {(tmp_path / canary.CLIP).stat().st_size // 1000} kB: {card.shows}" in said
+    if detectors == "as they are":
+        assert card.span >= 25 * card.score_tolerance
+        assert "beware" not in said
+    else:
+        assert card.span == 0
+        assert "beware: the canary's scores move by 0.0000, less than 5 times their tolerance of 0.02" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("artefact_name", ["default", "staged"])
+def test_engines_are_within_the_tolerance_and_a_layer_that_half_works_is_not(artefact_name: str) -> None:
     """Prints the README's figures: how far each is from the card, and what a run costs (pytest -s)."""
-    from monitor.features import backbone
     from monitor.features.engine import Eager
 
     def children_s() -> float:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         return used.ru_utime + used.ru_stime
 
-    loaded = artefact.load("default")
+    loaded = artefact.load(artefact_name)
     card = loaded.card.canary
     assert card is not None
+    card_parts = (card.scores, card.long_term, card.short_term)
     eager, openvino = (backbone.create(loaded.card.backbone, engine=engine) for engine in ("eager", "openvino"))
     assert isinstance(eager, Eager)
     began_s = time.process_time() + children_s()
@@ -104,15 +299,17 @@ def test_engines_are_within_the_tolerance_and_a_layer_that_half_works_is_not(tmp
         found["20 of 112 channels dead"] = eager.module(torch.from_numpy(pictures))
     wanted_NS = np.array(card.sketch)
     for name, features_ND in found.items():
-        curve = canary.curve(loaded.standardise(features_ND), loaded.ensemble)
+        curve = _run(artefact_name).curve(loaded.standardise(features_ND))
         away = float(np.linalg.norm(curve.sketch_NS - wanted_NS) / np.linalg.norm(wanted_NS))
-        print(f"{name}: {away:.1e} of the features' length, scores {np.abs(curve.scores_N - card.scores).max():.1e}")
+        parts = zip((curve.scores_N, curve.long_term_N, curve.short_term_N), card_parts, strict=True)
+        off = ", ".join(f"{float(np.abs(ours - theirs).max()):.1e}" for ours, theirs in parts)
+        print(f"{artefact_name}: {name}: {away:.1e} of the features' length; score, long-term, short-term: {off}")
         fault = canary.judge(curve, card)
         assert (fault and fault.part) == ("features" if "dead" in name else None), name
 
 
 @pytest.mark.parametrize("part", ["features", "scores", "long_term", "short_term", "decode"])
-def test_what_differs_is_named(curve_and_card: tuple[Curve, canary.CanaryCard], part: str) -> None:
+def test_what_differs_is_named(curve_and_card: tuple[Curve, CanaryCard], part: str) -> None:
     found, card = curve_and_card
     spoilt = {
         "features": replace(found, sketch_NS=found.sketch_NS * 1.1),
@@ -149,7 +346,7 @@ def test_a_clip_that_is_not_the_cards_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_run_that_fails_is_told_and_one_that_passes_mends_it(
-    curve_and_card: tuple[Curve, canary.CanaryCard],
+    curve_and_card: tuple[Curve, CanaryCard],
 ) -> None:
     """A scorer that says something else, one that is silent no longer, a broker that does not answer."""
     found, _ = curve_and_card
@@ -159,7 +356,7 @@ def test_a_run_that_fails_is_told_and_one_that_passes_mends_it(
     acknowledges = iter([None, False, None, True])
 
     def try_out(segments: Sequence[Segment]) -> Future[Curve]:
-        assert len(segments) == 4
+        assert len(segments) == 8
         assert all(one.pictures is not None and one.slot is None for one in segments)
         answer: Future[Curve] = Future()
         answer.set_result(answers.pop(0))
@@ -190,7 +387,7 @@ def test_a_run_that_fails_is_told_and_one_that_passes_mends_it(
 
 @pytest.mark.parametrize("acknowledged", [True, None])
 def test_a_broker_that_nobody_tells_is_left_out_and_that_is_said(
-    curve_and_card: tuple[Curve, canary.CanaryCard], acknowledged: bool | None, caplog: pytest.LogCaptureFixture
+    curve_and_card: tuple[Curve, CanaryCard], acknowledged: bool | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     found, _ = curve_and_card
 
