@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import cpu, crowd, decode_accuracy, gpu, growth, viewers
+from tests.bench import cpu, crowd, decode, decode_accuracy, gpu, growth, viewers
 from tests.bench.rows import Row, kept, machine, table, write
 from tests.conftest import ROOT
 
@@ -43,6 +43,7 @@ def test_what_is_written_is_read_again_with_machine_and_commit(tmp_path: Path) -
         ("speed-gpu", gpu.KEPT),
         ("speed-crowd", crowd.KEPT),
         ("speed-viewers", viewers.KEPT),
+        ("speed-decode", decode.KEPT),
         ("accuracy-decode", decode_accuracy.KEPT),
     ],
 )
