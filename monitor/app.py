@@ -65,6 +65,8 @@ GIVE_WAY = 5
 LOOK_EVERY_S = 1.0
 RETENTION_EVERY_S = 600.0
 DISKS_EVERY_S = 30.0
+SCORED_SHARE = 0.75
+"""Of ``drain_s``: what is not scored by then is given up for telling the ends of what is raised."""
 WAITING_DECISIONS = 256
 """Batches of scores that may wait for the alarms' thread while a disk hangs; then the scorer waits, and segments are
 dropped and counted."""
@@ -354,12 +356,15 @@ class Monitor:
         self._systemd.stopping()
         if self._console is not None:
             self._console.close()
+        drain_s = self._plant.drain_s
         async with self._reloading:  # a reload under way is finished, and none begins
-            until_s = time.monotonic() + self._plant.drain_s
-        await asyncio.to_thread(self._pool.stop, self._plant.drain_s / 2)
-        whole = await asyncio.to_thread(self._scorer.stop, max(1.0, until_s - time.monotonic()))
+            until_s = time.monotonic() + drain_s
+        await asyncio.to_thread(self._pool.stop, drain_s / 2)
+        # The rest of the time is for telling the ends of what is raised.
+        scored_s = drain_s * SCORED_SHARE
+        whole = await asyncio.to_thread(self._scorer.stop, max(1.0, until_s - (drain_s - scored_s) - time.monotonic()))
         if not whole:
-            log.warning("the scorer had not finished after %.0f s; what it held is lost", self._plant.drain_s)
+            log.warning("the scorer had not finished after %.0f s; what it held is lost", scored_s)
         self._heartbeats.forget("scorer")
         try:
             async with asyncio.timeout(max(1.0, until_s - time.monotonic())):

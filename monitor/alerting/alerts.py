@@ -178,6 +178,7 @@ class Alerts:
         self._lock = threading.RLock()
         self._watches: dict[str, _Watch] = {}
         self._recover_at_s = 0.0
+        self._stopped = False
         self._flood = Flood(settings, clock, outbox.backlog_s)
         storm = None if settings is None else settings.storm
         self._incidents = None
@@ -258,8 +259,12 @@ class Alerts:
                 self._watches[camera].disarmed = False
 
     def stop(self, reason: str = STOPPED) -> None:
-        """Ends every alarm: nobody watches from here on. Before the outbox is drained."""
+        """Ends every alarm: nobody watches from here on. Before the outbox is drained.
+
+        A scorer that was not waited for may still tell of scores: an alarm that they raised would have no end.
+        """
         with self._together() as batch:
+            self._stopped = True
             batch.closes = reason
             for name in self._watches:
                 self._end(batch, name, reason, hold=False)
@@ -271,7 +276,7 @@ class Alerts:
         transaction."""
         with self._together() as batch:
             watch = self._watches.get(bag.camera)
-            if watch is None or watch.disarmed:
+            if watch is None or watch.disarmed or self._stopped:
                 return
             watch.heard_s, watch.lost = self._clock(), None
             for index in sorted(bag.published):

@@ -33,12 +33,11 @@ def backoff_s(failures: int, least_s: float, most_s: float, chance: float) -> fl
     """How long to wait after the ``failures``-th failure in a row (1, 2, …); ``chance`` in [0, 1) spreads the
     cameras.
 
-    The first wait is short; the others double from ``least_s`` up to ``most_s``, give or take a third.
+    The first wait is short; the others double from ``least_s`` up to ``most_s``. Each is drawn from its upper half: a
+    bound that cut what is drawn would bring half of the cameras back at the same moment.
     """
-    if failures <= 1:
-        return min(QUICK_S, least_s) * (0.5 + chance / 2)
-    wait_s = min(least_s * 2.0 ** min(failures - 2, 60), most_s)
-    return float(min(wait_s * (2 / 3 + chance * 2 / 3), most_s))
+    wait_s = min(QUICK_S, least_s) if failures <= 1 else min(least_s * 2.0 ** min(failures - 2, 60), most_s)
+    return wait_s * (0.5 + chance / 2)
 
 
 _LATE = (

@@ -30,6 +30,7 @@ class RunningMonitor:
         self.folder = folder
         self.file = folder / "plant.yaml"
         self.log_file = folder / "monitor.log"
+        self._former = len(self.log) if self.log_file.exists() else 0
         self.write(plant)
         self._log = self.log_file.open("ab")
         self.process = subprocess.Popen(
@@ -50,10 +51,10 @@ class RunningMonitor:
         return self.log_file.read_text(encoding="utf-8")
 
     def said(self, words: str, seconds: float = 60.0) -> None:
-        """Waits until the log has these words; fails at once where the monitor has ended."""
+        """Waits until the log of this life has these words; fails at once where the monitor has ended."""
 
         def there() -> bool:
-            if words in self.log:
+            if words in self.log[self._former :]:
                 return True
             assert self.process.poll() is None, f"the monitor ended with {self.process.returncode}:\n{self.log}"
             return False

@@ -5,6 +5,7 @@ The history runs in a process of its own, for what a mapped page does to a proce
 
 from __future__ import annotations
 
+import select
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from monitor.console import history, reading
 from tests.conftest import ROOT
 from tests.faults.disks import Disk, disk
 
+HEARD_S = 60.0
 WRITER = """
 import sys, time
 from pathlib import Path
@@ -54,6 +56,8 @@ class Writer:
 
     def heard(self) -> str:
         assert self.process.stdout is not None
+        there, _, _ = select.select([self.process.stdout], [], [], HEARD_S)
+        assert there, f"the writer said nothing for {HEARD_S:.0f} s"
         return self.process.stdout.readline().strip()
 
     def write(self) -> str:

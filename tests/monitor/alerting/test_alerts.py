@@ -219,6 +219,14 @@ class TestEnds:
         ]
         assert payloads(letters)[-1]["evidence"]["note"] == "monitor stopped before the evidence was finished"
 
+    def test_what_is_scored_after_the_end_raises_nothing(self) -> None:
+        it = plant(cooldown_s=0)
+        it.score(0.9, 1)
+        it.alerts.stop()
+        it.score(0.9, 2)
+        assert told(it.letters())[1:] == [("a1", 2, "ended", "monitor stopped")]
+        assert not it.alerts.states()["gate"].raised
+
     def test_alarms_are_counted_also_those_that_began_and_ended_in_one_bag(self) -> None:
         it = plant("gate", clear_after_s=0, cooldown_s=0)
         it.alerts.score(bag([0.9, 0.1, 0.9, 0.1], newest=4, published=[0, 1, 2, 3]))

@@ -206,8 +206,11 @@ def test_no_secret_is_in_a_repr() -> None:
 
 def test_patience_grows_and_is_bounded() -> None:
     waits = [backoff_s(failures, 1.0, 60.0, 0.5) for failures in (1, 2, 3, 4, 5, 9, 1000)]
-    assert waits == [0.375, 1.0, 2.0, 4.0, 8.0, 60.0, 60.0]
-    assert {round(backoff_s(3, 1.0, 60.0, chance), 2) for chance in (0.0, 0.999)} == {1.33, 2.67}
+    assert waits == [0.375, 0.75, 1.5, 3.0, 6.0, 45.0, 45.0]
+    for failures, longest_s in ((1, 0.5), (3, 2.0), (1000, 60.0)):
+        spread = [backoff_s(failures, 1.0, 60.0, chance / 100) for chance in range(100)]
+        assert (min(spread), len(set(spread))) == (longest_s / 2, 100), "no two cameras wait for the same moment"
+        assert max(spread) < longest_s
 
 
 def broken(clip: Path, spoil: Callable[[int, bytes], bytes]) -> list[str | None]:
