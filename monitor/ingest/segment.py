@@ -32,6 +32,8 @@ TICK_S = 0.001
 STUCK_FRAMES = 3
 """After so many stamps in a row that do not advance, the stamps are not believed until they do."""
 LONGEST_TOLERANCE_S = 3.0
+SLOW_FRAMES, ALIKE = 4, 1.5
+"""So many holes in a row, the longest at most so many times the shortest, are none: the source is that slow."""
 LONGEST_HOLE_S = 86_400.0
 """A file's stamps that jump further ahead are wrong, not a hole."""
 
@@ -92,6 +94,7 @@ class Timeline:
         self._nominal_s = 1 / fps
         self._least_tolerance_s = FRAMES_PER_SEGMENT / 2 / fps
         self._steps_s: deque[float] = deque(maxlen=15)
+        self._holes_s: deque[float] = deque(maxlen=SLOW_FRAMES)
         self._last_s: float | None = None if resume is None else resume.end_s
         self._captured_s = 0.0 if resume is None else resume.captured_s
         self._stamp_s: float | None = None
@@ -123,13 +126,24 @@ class Timeline:
         else:
             step_s, broken = self._step(self._last_s, arrival)
             now_s = self._last_s + step_s
-            if not broken and step_s > TICK_S:
+            if broken:
+                self._doubt(step_s)
+            elif step_s > TICK_S:
                 self._steps_s.append(step_s)
+                self._holes_s.clear()
         if arrival.stamp_s is not None and (self._offset_s is None or self._rebase):
             self._offset_s = now_s - arrival.stamp_s
         self._last_s, self._captured_s = now_s, arrival.captured_s
         self._stamp_s = arrival.stamp_s if arrival.stamp_s is not None else self._stamp_s
         return now_s, broken
+
+    def _doubt(self, hole_s: float) -> None:
+        """A source may be slower than it claims, or claim nothing: then each of its frames comes after a hole."""
+        self._holes_s.append(hole_s)
+        longest_s = min(ALIKE * min(self._holes_s), LONGEST_TOLERANCE_S)
+        if len(self._holes_s) == SLOW_FRAMES and max(self._holes_s) <= longest_s:
+            self._steps_s.clear()
+            self._steps_s.extend(self._holes_s)
 
     _rebase = False
 

@@ -44,6 +44,24 @@ def test_a_faster_source_is_thinned_and_a_slower_one_repeated() -> None:
     ]
 
 
+@pytest.mark.parametrize("every_s", [0.6, 1.0, 1.9])
+@pytest.mark.parametrize("live", [True, False])
+def test_a_source_slower_than_it_claims_is_found_out_and_its_frames_are_repeated(every_s: float, live: bool) -> None:
+    segmenter = Segmenter(fps=15, live=live)
+    segmenter.interrupt(1 / 25)
+    cut = pieces(segmenter, [at((number + 0.1 * (number % 2)) * every_s) for number in range(40)])
+    said = [piece.invalid for piece in cut]
+    assert said.count("time_jump") <= 5
+    assert said[-10:] == [None] * 10
+    assert 0.9 * every_s < 1 / segmenter.source_fps < 1.2 * every_s
+
+
+def test_holes_that_are_not_alike_stay_holes() -> None:
+    stamps = [0.0, 0.6, 3.1, 3.8, 6.7, 7.3, 9.9, 10.6]
+    cut = pieces(Segmenter(fps=15, live=True), [at(stamp_s) for stamp_s in stamps])
+    assert [piece.invalid for piece in cut] == ["time_jump"] * 7
+
+
 def test_25_frames_a_second_become_15() -> None:
     cut = pieces(Segmenter(fps=15, live=False), [at(i / 25) for i in range(100)])
     assert [round(p.start_s, 3) for p in cut] == [0.0, 1.067, 2.133]
