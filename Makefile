@@ -43,7 +43,7 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest -m "not soak" --durations=25
 
 quick: lint
 	$(BIN)/python -m pytest -m "not slow and not soak"
