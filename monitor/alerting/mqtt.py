@@ -376,11 +376,12 @@ class Publisher:
                 continue
             payload, retain = json.loads(letter.payload), letter.kind == "incident"
             if letter.kind != "verdict":
+                late = self._wall() - letter.created > LATE_AFTER_S
+                if late:
+                    await asyncio.sleep(next_late_s - self._clock())
+                    next_late_s = self._clock() + self._late_every_s
                 payload["delayed_s"] = round(max(0.0, self._wall() - letter.created), 1)
-                payload["late"] = payload["delayed_s"] > LATE_AFTER_S
-            if payload.get("late"):
-                await asyncio.sleep(next_late_s - self._clock())
-                next_late_s = self._clock() + self._late_every_s
+                payload["late"] = late
             if retain:
                 await asyncio.to_thread(self._outbox.remember_retained, [letter.topic])
             await client.publish(letter.topic, self._dated(payload), qos=1, retain=retain)
