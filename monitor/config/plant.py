@@ -240,9 +240,12 @@ class Camera(Settings):
         return self.schedule.is_armed(wall)
 
 
+ARTEFACT_NAMES = ("auto", "default", "motion")
+
+
 def is_folder(artefact: str, beside: Path) -> bool:
     """Whether ``scoring.artefact`` means the folder ``beside`` the file, not a name of ours."""
-    return "/" in artefact or (artefact not in ("auto", "default") and os.path.exists(beside))  # noqa: PTH110 - never raises
+    return "/" in artefact or (artefact not in ARTEFACT_NAMES and os.path.exists(beside))  # noqa: PTH110 - never raises
 
 
 COMMANDS = ("disarm", "arm", "shelve", "unshelve", "snapshot")

@@ -287,6 +287,16 @@ def test_defaults_fill_what_a_camera_leaves_out_and_mappings_are_merged(tmp_path
     assert (len(a.ignore), len(b.ignore)) == (1, 0)
 
 
+@pytest.mark.parametrize("name", ["auto", "default", "motion"])
+def test_a_folder_beside_the_file_does_not_hide_a_documented_artefact(tmp_path: Path, name: str) -> None:
+    text = "site: h\nmqtt: off\ncameras: [{{name: a, url: 0}}]\nscoring: {{artefact: {named}}}\n"
+    for folder in (name, "ours"):
+        (tmp_path / folder).mkdir()
+    assert loaded(tmp_path, text.format(named=name)).scoring.artefact == name
+    for named in (f"./{name}", "ours"):
+        assert Path(loaded(tmp_path, text.format(named=named)).scoring.artefact) == tmp_path / named
+
+
 def test_a_mistake_between_defaults_and_camera_stands_where_it_was_written(tmp_path: Path) -> None:
     text = START + "    thresholds: {raise_at: 0.4}\ndefaults:\n  thresholds:\n    clear_at: 0.5\n"
     with pytest.raises(ConfigError) as raised:
