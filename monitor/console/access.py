@@ -168,10 +168,12 @@ class Access:
     def _kept(self) -> dict[str, _Session]:
         """Those of a former life; none where the file is not what we wrote: people log in again."""
         found: dict[str, _Session] = {}
-        if self._file is None or not self._users or not self._file.is_file():
+        if self._file is None or not self._users:
             return found
         now_s = self._wall()
         try:
+            if not self._file.is_file():
+                return found
             for key, (name, user_hash, until_s) in json.loads(self._file.read_text(encoding="utf-8")).items():
                 user = self._users.get(name)
                 if user is not None and _of_user(user) == user_hash and now_s < until_s <= now_s + SESSION_S:

@@ -187,6 +187,15 @@ def test_damaged_sessions_only_mean_logging_in_again(tmp_path: Path, text: str) 
     assert access.log_in("ann", PASSWORD) is not None
 
 
+def test_a_disk_that_fails_at_the_start_only_means_logging_in_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    access = Access({"ann": ConsoleUser.model_validate(USERS["ann"])}, file=tmp_path / ("x" * 300) / "sessions.json")
+    assert "cannot be read" in caplog.text
+    assert access.log_in("ann", PASSWORD) is not None
+    assert "sessions will not outlive the monitor" in caplog.text
+
+
 def test_a_bucket_fills_again_and_each_address_has_its_own() -> None:
     now_s = 0.0
     rate = Rate(burst=3, per_s=0.5, clock=lambda: now_s)
