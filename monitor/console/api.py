@@ -139,7 +139,8 @@ def _session(console: Console) -> APIRouter:
             raise HTTPException(401, "the name or the password is wrong")
         key, person = opened
         # Who says so without such a proxy has a cookie that their own browser keeps back: nobody else is harmed.
-        secure = request.headers.get("x-forwarded-proto", request.url.scheme) == "https"
+        scheme = request.headers.get("x-forwarded-proto", request.url.scheme)
+        secure = scheme.partition(",")[0].strip() == "https"  # of several proxies the first met the browser
         response.set_cookie(COOKIE, key, max_age=int(SESSION_S), httponly=True, samesite="strict", secure=secure)
         return me(person)
 

@@ -399,8 +399,9 @@ def test_with_users_nothing_is_told_before_logging_in(stranger: httpx.Client) ->
     assert (me["name"], me["role"], me["site"]) == (None, None, "")
 
 
-def test_behind_a_proxy_that_speaks_https_the_cookie_is_for_https_alone(stranger: httpx.Client) -> None:
-    stranger.headers["x-forwarded-proto"] = "https"
+@pytest.mark.parametrize("said", ["https", "https, http"])
+def test_behind_a_proxy_that_speaks_https_the_cookie_is_for_https_alone(stranger: httpx.Client, said: str) -> None:
+    stranger.headers["x-forwarded-proto"] = said
     cookie = log_in(stranger, "ann", PASSWORD).headers["set-cookie"]
     assert all(word in cookie for word in ("HttpOnly", "SameSite=strict", "Secure"))
 
