@@ -71,6 +71,7 @@ class Tile {
 
   /** An object's address, which is the tile's from now on, or undefined. */
   came(url) {
+    if (this.gone) return url && URL.revokeObjectURL(url);
     const old = this.url;
     this.url = url ?? null;
     if (url) this.picture.src = url;
@@ -80,6 +81,7 @@ class Tile {
   }
 
   forget() {
+    this.gone = true;
     if (this.url) URL.revokeObjectURL(this.url);
   }
 }
