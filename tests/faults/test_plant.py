@@ -45,7 +45,7 @@ OTHER = (
     "jpegenc ! rtpjpegpay name=pay0 pt=26"
 )
 """The camera after an update: another size, codec and rate than LIVE."""
-SMEARED_AFTER_S = 5.0
+SMEARED_AFTER_S, SEGMENT_S = 5.0, 16 / 15
 BROKER_DETECT_S = 2 * KEEPALIVE_S + 2.0
 """paho looks once a second whether the last packet, and then the ping's answer, is older than the keep-alive."""
 BROKER_RECOVER_S = 1.0 + 5.0
@@ -233,7 +233,8 @@ def test_lost_and_reordered_packets_spoil_segments_of_that_camera_only_and_are_s
     began_s = time.monotonic()
     detected_s = waited_s(lambda: invalid() >= before + 2, 30, "invalid segments")
     said_s = waited_s(lambda: picture() == "smeared", 30, "the picture's state", began_s)
-    assert said_s >= SMEARED_AFTER_S
+    # The first damaged segment may have begun before packets were lost.
+    assert said_s >= SMEARED_AFTER_S - SEGMENT_S
     assert "network" in rig.told("/lossy/picture")[-1]["to_do"]
     plant.relay.loss = plant.relay.reorder = 0.0
     assert plant.relay.lost > 0
