@@ -476,7 +476,7 @@ class AlertSettings(Settings):
     no limit."""
     updates_per_s: Annotated[float, Field(gt=0, le=10_000)] = 20.0
     """`updated` messages of all cameras together, at most."""
-    late_per_s: Annotated[float, Field(gt=0, le=10_000)] = 50.0
+    late_per_s: Annotated[float, Field(ge=1, le=10_000)] = 50.0
     """Alert messages that waited more than 30 s for the broker are told no faster than this."""
 
 

@@ -124,9 +124,12 @@ class Timeline:
         if self._last_s is None:
             step_s, broken, now_s = 0.0, False, 0.0
         else:
+            interrupted = self._interrupted
             step_s, broken = self._step(self._last_s, arrival)
             now_s = self._last_s + step_s
-            if broken:
+            if interrupted:
+                self._holes_s.clear()  # waiting for the stream says nothing of its rate
+            elif broken:
                 self._doubt(step_s)
             elif step_s > TICK_S:
                 self._steps_s.append(step_s)
