@@ -111,7 +111,8 @@ def test_a_broker_that_goes_and_a_monitor_that_is_killed_lose_no_alert(tmp_path:
     first = heard.payloads("yard/alert")[0]["alert_id"]
     seqs = [a["seq"] for a in heard.payloads("yard/alert") if a["alert_id"] == first]
     assert sorted(set(seqs)) == list(range(1, max(seqs) + 1)), "no message of the alert is missing"
-    assert seqs == sorted(seqs), "and none came out of order"
+    # At least once (MQTT 5, 4.6): what was under way when the line broke comes again, as a whole: 1 2 3, then 2 3 4.
+    assert list(dict.fromkeys(seqs)) == sorted(set(seqs)), "and none came for the first time out of order"
     last = [a for a in heard.payloads("yard/alert") if a["alert_id"] == first][-1]
     assert last["kind"] == "ended"
 

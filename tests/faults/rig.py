@@ -59,7 +59,8 @@ class Account:
 
 
 def account_of(alerts: list[dict[str, Any]], *, whole: bool = False) -> Account:
-    """Every alert's numbers must be without a hole and in order; ``whole``: from ``raised`` to ``ended``."""
+    """Every alert's numbers must be without a hole and each in order when it first came; ``whole``: from ``raised``
+    to ``ended``. What was under way when a line broke may come again, as a whole (MQTT 5, 4.6): 1 2 3, then 2 3 4."""
     account = Account()
     by_alert: dict[str, list[dict[str, Any]]] = {}
     for alert in alerts:
@@ -70,13 +71,13 @@ def account_of(alerts: list[dict[str, Any]], *, whole: bool = False) -> Account:
         account.due += last - first + 1
         account.delivered += len(set(seqs))
         account.duplicated += len(seqs) - len(set(seqs))
-        if seqs != sorted(seqs):
+        if list(dict.fromkeys(seqs)) != sorted(set(seqs)):
             account.problems.append(f"{alert_id}: out of order: {seqs}")
         newest = max(told, key=lambda one: one["seq"])
         if whole and newest["kind"] != "ended":
             account.problems.append(f"{alert_id}: never ended")
-        if newest["kind"] == "ended":
-            account.problems += [f"{alert_id}: went on after its end" for one in told if one["seq"] > newest["seq"]]
+        if any(one["kind"] == "ended" and one["seq"] < last for one in told):
+            account.problems.append(f"{alert_id}: went on after its end")
     return account
 
 
