@@ -249,10 +249,12 @@ class AuditRow(BaseModel):
 
 
 class HistoryState(BaseModel):
-    """``fault``: why nothing is kept just now; ``dropped``: rows given up since the start."""
+    """``fault``: why nothing is kept just now; ``dropped``: rows given up since the start; ``unjudged``: alerts of the
+    last day that nobody has judged, None where the history cannot tell."""
 
     fault: str | None
     dropped: int
+    unjudged: int | None
 
 
 class Problem(BaseModel):

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 MOST_VIEWERS = 200
 GONE = "deleted: evidence is kept for evidence.keep_days and up to evidence.keep_mb"
+UNJUDGED_S = 86_400.0
 MOST_PICTURES = 60
 """In one request …"""
 PICTURES_WAIT_S = 0.5
@@ -248,9 +249,12 @@ def _now(console: Console) -> APIRouter:
         return console.outside.canary()
 
     @router.get("/history", response_model=HistoryState)
-    async def history_state() -> Any:
+    def history_state() -> Any:
         kept = console.history
-        return {"fault": "starting" if kept is None else kept.fault, "dropped": 0 if kept is None else kept.dropped}
+        if kept is None:
+            return {"fault": "starting", "dropped": 0, "unjudged": None}
+        unjudged = None if kept.fault else reading.unjudged(console.path, console.clock() - UNJUDGED_S)
+        return {"fault": kept.fault, "dropped": kept.dropped, "unjudged": unjudged}
 
     return router
 

@@ -115,6 +115,7 @@ class Served:
         self.settings, self._port = settings, port
         self.judged: list[Judged] = []
         self.cameras: list[CameraNow] = [camera(n) for n in range(len(settings.cameras))]
+        self.canary: dict[str, Any] = {"state": "off"}
         self.beating: Callable[[Served], None] = lambda _: None
         self._picture = picture
         self._stack = ExitStack()
@@ -142,7 +143,14 @@ class Served:
             return {"codec": "h264"}, next(c for c in redacted(self.settings)["cameras"] if c["name"] == name)
 
         audit = self._stack.enter_context(Audit(self.settings.state_folder))
-        outside = Outside(tell_verdict=tell, detail=detail, ask_picture=ask, audit=audit.write, audited=audit.rows)
+        outside = Outside(
+            tell_verdict=tell,
+            detail=detail,
+            ask_picture=ask,
+            audit=audit.write,
+            audited=audit.rows,
+            canary=lambda: self.canary,
+        )
         self.console = Console(self.settings, outside)
         self.console.open(self._stack)
         service = http.app(Metrics(list), lambda: WELL, lambda: WELL, console=self.console.asgi)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import email
 import email.policy
 import json
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,11 @@ import pytest
 from monitor.alerting.contract import schema, verdict_payload
 from monitor.config import ConfigError, Plant, load
 from monitor.console.access import hash_password, hash_token
+from monitor.console.service import Console, Outside
 from monitor.flow import AlertKind, Evidence
-from tests.console.support import PLANTED, Served, alert, name_of, plant, served, waving
+from monitor.observe.picture import WORDS, picture_state
+from monitor.observe.status import Facts, camera_status
+from tests.console.support import PLANTED, Served, alert, camera, name_of, plant, served, waving
 from training import catalogue
 
 API = "/console/api/v1"
@@ -165,6 +170,34 @@ def test_a_shelf_needs_a_reason_and_shows_on_the_wall(web: httpx.Client, everybo
     assert web.post(path, json={"seconds": 0}, headers=OURS).status_code == 200
     everybody.do(everybody.console.look, everybody.cameras)
     assert web.get(f"{API}/cameras").json()["cameras"]["camera-3"]["shelf"] is None
+
+
+def test_a_shelf_ends_by_itself_also_over_a_restart(tmp_path: Path) -> None:
+    now_s = time.time()
+
+    async def tell(_: object) -> None:
+        return
+
+    def begun(stack: ExitStack) -> Console:
+        outside = Outside(tell_verdict=tell, detail=lambda _: ({}, {}), ask_picture=lambda _: None)
+        console = Console(plant(tmp_path, 1), outside, wall=lambda: now_s)
+        console.open(stack)
+        return console
+
+    def shelf(console: Console) -> object:
+        console.look([camera(0)])
+        return console.wall.tile(name_of(0))["shelf"]
+
+    with ExitStack() as stack:
+        console = begun(stack)
+        asyncio.run(console.shelve(name_of(0), seconds=600, reason="welding", who="ann"))
+        now_s += 599
+        assert shelf(console) is not None
+    with ExitStack() as stack:
+        console = begun(stack)
+        assert shelf(console) is not None, "the monitor's end does not end it"
+        now_s += 2
+        assert shelf(console) is None
 
 
 def test_an_alert_is_acknowledged_by_the_first_who_does(web: httpx.Client) -> None:
@@ -545,7 +578,10 @@ def test_both_languages_say_everything_the_page_asks_for() -> None:
 
     folder = Path(monitor.console.__file__).parent
     texts = {name: json.loads((folder / "texts" / f"{name}.json").read_text(encoding="utf-8")) for name in ("en", "ja")}
-    assert set(texts["en"]) == set(texts["ja"])
+    said = {key for key in texts["ja"] if key.startswith("said.")}
+    assert set(texts["en"]) == set(texts["ja"]) - said, "what the monitor says is English already"
+    for key in said:
+        assert sorted(re.findall(r"\{\w+\}", key)) == sorted(re.findall(r"\{\w+\}", texts["ja"][key])), key
     for key, text in texts["en"].items():
         blanks = re.findall(r"\{\w+\}", text)
         assert sorted(re.findall(r"\{\w+\}", texts["ja"][key])) == sorted(blanks), key
@@ -556,6 +592,38 @@ def test_both_languages_say_everything_the_page_asks_for() -> None:
 
     assert {f"category.{one}" for one in Category.__args__} <= set(texts["en"])  # type: ignore[attr-defined]
     assert {f"status.{one}" for one in CameraStatus} <= set(texts["en"])
+
+
+def test_what_the_monitor_says_of_a_camera_can_be_read_in_japanese() -> None:
+    import monitor.console
+
+    texts = json.loads((Path(monitor.console.__file__).parent / "texts" / "ja.json").read_text(encoding="utf-8"))
+    known = [
+        re.compile(re.sub(r"\\\{\w\\\}", "(.+)", re.escape(key.removeprefix("said."))))
+        for key in texts
+        if key.startswith("said.")
+    ]
+    held = {"segments_held": 32, "segments_needed": 32}
+    every = [
+        Facts(**held),
+        Facts(**held, publishes_alerts=False, drift_ppm=900.0, drift_limit_ppm=100.0),
+        Facts(**held, enabled=False),
+        Facts(**held, armed=False, fault="cam:554 refused the connection: is the camera on, is the port right?"),
+        Facts(**held, link="lost"),
+        Facts(**held, link="ended"),
+        Facts(**held, link="connecting"),
+        Facts(**held, awaited=True),
+        Facts(segments_held=3, segments_needed=32),
+        Facts(segments_held=3, segments_needed=32, barren=True, invalid_reason="decode_error"),
+        Facts(**held, scored_ratio=0.5, invalid_share=0.2, recorder_short=True, recorder_s=4.0),
+        Facts(**held, drift_ppm=-900.0, drift_limit_ppm=100.0, invalid_share=0.2, invalid_reason="frozen"),
+        *(Facts(**held, picture_faults=(kind,)) for kind in WORDS),
+    ]
+    sentences = [camera_status(facts)[1] for facts in every]
+    sentences += [picture_state("up", [kind], learnt=True).to_do or "" for kind in WORDS]
+    sentences += [picture_state(link, [], learnt=learnt).reason for link in ("up", "lost") for learnt in (True, False)]
+    parts = {part for sentence in sentences for part in sentence.split("; ")}
+    assert {part for part in parts if not any(one.fullmatch(part) for one in known)} == set()
 
 
 def test_the_page_is_small_and_names_no_other_host() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -184,6 +185,22 @@ def mjpeg(path: Path) -> None:
         out.mux(stream.encode())
 
 
+def test_a_clip_of_which_a_browser_plays_the_sound_alone_is_converted(browser: Browser, tmp_path: Path) -> None:
+    with served(plant(tmp_path, 1)) as one:
+        payload = with_evidence(tmp_path)
+        clip = tmp_path / "evidence" / "camera-1" / "2026-01-01" / "a1.mp4"
+        made = ["-f", "lavfi", "-i", "testsrc=size=320x180:rate=10", "-f", "lavfi", "-i", "sine", "-t", "4"]
+        coded = ["-c:v", "libx265", "-x265-params", "log-level=none", "-preset", "ultrafast", "-c:a", "aac"]
+        subprocess.run([needs_program("ffmpeg", "ffmpeg"), "-v", "error", "-y", *made, *coded, clip], check=True)
+        one.do(one.console.alerted, [payload])
+        one.written()
+        page, _ = opened(browser, one.address + "/console/#/alert/a1")
+        page.wait_for_function("() => (document.querySelector('video')?.videoWidth ?? 0) === 320", timeout=30_000)
+        page.wait_for_function("() => document.querySelector('video').currentTime > 0.2")
+        expect(page.locator(".media .warn")).to_be_hidden()
+        page.context.close()
+
+
 def test_nothing_is_shown_before_the_right_password(browser: Browser, tmp_path: Path) -> None:
     with served(plant(tmp_path, 2, console={"users": USERS})) as one:
         one.do(one.console.alerted, [alert()])
@@ -235,7 +252,10 @@ def test_keys_search_groups_languages_and_shelves(browser: Browser, tmp_path: Pa
         page.keyboard.press("w")
         expect(page.locator(".raised-group")).to_have_count(0)
         expect(page.locator('[data-camera="camera-3"]')).to_contain_text("welding")
-        expect(page.locator("#tally")).to_have_text("nothing raised")
+        expect(page.locator("#tally")).to_have_text("⏸ 1 raised, shelved")
+        page.keyboard.press("h")
+        expect(page.locator("main")).to_contain_text("⏸ camera-3: raised, shelved until")
+        assert "Nothing is raised" not in page.content()
         page.locator("#language").select_option("ja")
         expect(page.locator("nav")).to_contain_text("引き継ぎ")
         assert page.evaluate("document.documentElement.lang") == "ja"
@@ -310,7 +330,10 @@ def test_the_handover_prints_without_the_screens_furniture(browser: Browser, bus
     expect(page.locator("main")).to_contain_text("▲ camera-1: raised")
     expect(page.locator("main")).to_contain_text("camera-5: lost")
     expect(page.locator(".handover")).to_contain_text("hall-3")
+    page.locator("#theme").select_option("dark")
     page.emulate_media(media="print")
+    colour, paper = (page.evaluate(f"getComputedStyle(document.body).{one}") for one in ("color", "backgroundColor"))
+    assert (colour, paper) == ("rgb(20, 32, 43)", "rgb(255, 255, 255)"), "dark on white, whatever the screen shows"
     expect(page.locator("header")).to_be_hidden()
     expect(page.locator(".sign-off")).to_be_visible()
     assert len(page.pdf()) > 1000
@@ -360,7 +383,143 @@ def test_a_page_that_hears_nothing_never_says_calm(browser: Browser, busy: Serve
     expect(page.locator("#not-live")).to_be_visible()
     context.unroute("**/api/v1/live*")
     expect(page.locator("main")).to_contain_text("▲ camera-1: raised")
-    expect(page.locator("#tally")).to_have_text("▲ 1 raised · ✕ 1 not watched")
+    expect(page.locator("#tally")).to_have_text("▲ 1 raised · ✕ 1 not watched · ◐ 1 degraded")
+    context.close()
+
+
+def test_the_shift_says_what_is_raised_now_and_not_what_was_when_it_was_opened(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with served(plant(tmp_path, 3)) as one:
+        one.cameras[1] = camera(1, status="disarmed", reason="outside its armed hours")
+        # Half an hour before midnight in Greenwich is the next day in Tokyo.
+        at_s = datetime(2026, 1, 1, 23, 30, tzinfo=UTC).timestamp()
+        context = browser.new_context(locale="en-GB", timezone_id="Asia/Tokyo")
+        page = context.new_page()
+        page.clock.install(time=at_s + 600)
+        page.route("**/api/v1/**", lambda route: no_date(route))
+        one.do(one.console.alerted, [alert(onset_wall_s=at_s - 5, captured_wall_s=at_s, decided_wall_s=at_s)])
+        one.written()
+        page.goto(one.address + "/console/#/shift")
+        expect(page.locator("tbody th", has_text="02/01/2026")).to_be_visible()
+        expect(page.locator(".handover")).to_contain_text("(GMT+9)")
+        assert "every camera is watched" not in page.content(), "one is disarmed"
+        expect(page.locator("main")).to_contain_text("disarmed: 1")
+        one.cameras[0] = camera(0, raised=True, alert_id="a1", onset_s=at_s, peak_score=0.9)
+        expect(page.locator("main")).to_contain_text("▲ camera-1: raised")
+        context.close()
+
+
+def no_date(route: Route) -> None:
+    """As if the monitor's clock were the page's, which stands in another year here."""
+    if "/live" in route.request.url:
+        return route.continue_()
+    answer = route.fetch()
+    return route.fulfill(response=answer, headers={k: v for k, v in answer.headers.items() if k != "date"})
+
+
+def test_a_computer_whose_clock_is_wrong_asks_for_the_monitors_time(browser: Browser, tmp_path: Path) -> None:
+    with served(plant(tmp_path, 1)) as one:
+        one.do(one.console.alerted, [alert()])
+        one.written()
+        context = browser.new_context(locale="en-GB")
+        page = context.new_page()
+        page.clock.install(time=time.time() - 7200)
+        page.goto(one.address + "/console/#/shift")
+        expect(page.locator(".figures div").first).to_contain_text("1")
+        context.close()
+
+
+def test_a_key_that_is_held_is_one_verdict_and_a_choice_by_mouse_leaves_the_keys_to_the_page(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with served(plant(tmp_path, 1)) as one:
+        one.do(one.console.alerted, [alert(), alert("a2")])
+        one.written()
+        page, _ = opened(browser, one.address + "/console/#/alert/a1")
+        chosen = page.locator("#category")
+        box = chosen.bounding_box()
+        assert box is not None
+        page.mouse.click(box["x"] + 40, box["y"] + 8)
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("Enter")
+        for _ in range(5):
+            page.keyboard.down("f")
+        page.keyboard.up("f")
+        expect(page.locator('[data-verdict="false"]')).to_have_attribute("aria-pressed", "true")
+        page.wait_for_timeout(500)
+        assert [(said.verdict, said.category) for said in one.judged] == [("false", "person_down")]
+        page.locator("#note").fill("a dummy")
+        page.keyboard.press("Enter")
+        page.keyboard.press("u")
+        expect(page.locator('[data-verdict="unsure"]')).to_have_attribute("aria-pressed", "true")
+        assert [(said.verdict, said.note) for said in one.judged[1:]] == [("unsure", "a dummy")]
+        page.context.close()
+
+
+def test_what_nobody_judged_and_a_failed_canary_stand_at_the_head_of_every_page(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with served(plant(tmp_path, 1)) as one:
+        one.do(one.console.alerted, [alert(), alert("a2")])
+        one.written()
+        failed_s = time.time() - 60
+        one.canary = {"state": "failed", "reason": "no score", "checked_s": failed_s, "passed_s": failed_s - 300}
+        page, _ = opened(browser, one.address)
+        expect(page.locator("#faults")).to_contain_text("The test clip failed")
+        expect(page.locator("#unjudged")).to_have_text("2 not judged")
+        page.locator("#unjudged").click()
+        expect(page.locator("tbody tr")).to_have_count(2)
+        page.keyboard.press("w")
+        page.keyboard.press("n")
+        expect(page.locator('[data-verdict="real"]')).to_be_visible()
+        page.keyboard.press("r")
+        expect(page.locator("#unjudged")).to_have_text("1 not judged")
+        page.context.close()
+
+
+def test_a_camera_that_is_not_scored_shows_no_score_and_an_old_picture_its_age(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with served(plant(tmp_path, 2)) as one:
+        one.beating = waving
+        one.do(one.console.picture_came, name_of(0), jpeg(), time.time() - 25)
+        one.cameras[1] = camera(1, status="lost", reason="192.0.2.10:554 closed the connection")
+        page, _ = opened(browser, one.address, locale="ja-JP")
+        expect(page.locator('[data-camera="camera-1"] .age')).to_have_text(re.compile(r"(2\d|3\d) 秒前の映像"))
+        expect(page.locator('[data-camera="camera-2"] .score')).to_have_text("– / 0.60")
+        expect(page.locator('[data-camera="camera-2"]')).to_contain_text("192.0.2.10:554 が接続を閉じました")
+        page.context.close()
+
+
+def test_what_is_sought_on_the_wall_can_be_sent_as_an_address(browser: Browser, tmp_path: Path) -> None:
+    with served(plant(tmp_path, 8)) as one:
+        page, _ = opened(browser, one.address)
+        page.locator(".bar select").first.select_option("hall")
+        page.locator("#search").fill("camera-1 & /2")
+        expect(page).to_have_url(re.compile(r"#/wall/search=camera-1\+%26\+%2F2&group=hall$"))
+        page.locator("#search").fill("camera-3")
+        link = page.url
+        page.context.close()
+        page, _ = opened(browser, link)
+        expect(page.locator(".group h2")).to_have_text(["hall: 3"])
+        expect(page.locator(".tile")).to_have_count(1)
+        page.context.close()
+
+
+def test_a_page_with_sound_that_hears_nothing_is_heard(browser: Browser, busy: Served) -> None:
+    context = browser.new_context(locale="en-GB")
+    context.add_init_script(
+        "localStorage.setItem('vad.sound', '1'); window.tones = [];"
+        "const start = OscillatorNode.prototype.start; OscillatorNode.prototype.start = function (at) {"
+        " window.tones.push(this.frequency.value); return start.call(this, at); };"
+    )
+    page = context.new_page()
+    page.goto(busy.address + "/console/")
+    page.wait_for_function("() => window.tones.includes(880)", timeout=15_000)
+    context.route("**/api/v1/live*", lambda route: route.abort())
+    page.reload()
+    page.wait_for_function("() => window.tones.length && window.tones.every((pitch) => pitch === 220)", timeout=20_000)
     context.close()
 
 

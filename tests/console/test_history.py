@@ -187,6 +187,19 @@ def test_the_newest_verdict_counts_and_the_former_stay(tmp_path: Path) -> None:
         assert [one["alert_id"] for one in reading.alerts(path, verdict="none")] == []
 
 
+def test_the_time_to_a_verdict_is_that_of_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "history.sqlite"
+    with History(path, wall=lambda: NOON) as kept:
+        times = {"onset_wall_s": NOON - 6, "captured_wall_s": NOON - 1, "decided_wall_s": NOON}
+        kept.put([AlertRow(payload=alert(one, **times)) for one in ("a1", "a2", "a3")])
+        for alert_id, after_s in (("a1", 10.0), ("a2", 30.0), ("a1", 40_000.0)):
+            said = {"verdict": "false", "category": None, "note": "", "who": "ann"}
+            kept.act(history.add_verdict(alert_id, at_s=NOON + after_s, **said)).result(10)
+        assert reading.shift(path, NOON - 60, NOON + 60)["mean_to_verdict_s"] == pytest.approx(20.0)
+        assert reading.unjudged(path, NOON - 60) == 1
+        assert reading.unjudged(path, NOON + 1) == 0
+
+
 def test_the_file_is_the_owners_alone(tmp_path: Path) -> None:
     with History(tmp_path / "history.sqlite") as kept:
         flush(kept)

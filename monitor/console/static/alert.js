@@ -3,9 +3,10 @@
 import * as api from "./api.js";
 import { Curve, bars } from "./chart.js";
 import { fill, h, say, toast } from "./dom.js";
+import { next } from "./alerts.js";
 import { live } from "./live.js";
 import { shelve } from "./shelf.js";
-import { atFull, atShort, lasting, named, score, t } from "./text.js";
+import { atFull, atShort, lasting, named, score, sentence, t } from "./text.js";
 
 const CATEGORIES = ["person_down", "fight", "intrusion", "fire_smoke", "machine", "spill", "vehicle",
   "animal", "light_weather", "normal_work", "camera_fault", "other"];
@@ -53,7 +54,7 @@ export function alert(view, state, id) {
         "aria-pressed": "false", onclick: () => judge(value) }, h("span", { "aria-hidden": "true" }, { real: "▲", false: "✓", unsure: "?" }[value]),
         ` ${named("verdict", value)} `, h("kbd", {}, key))));
       fill(tools, seen, h("button", { type: "button", onclick: put }, t("shelve"), h("kbd", {}, "s")),
-        h("button", { type: "button", onclick: next }, t("next_unjudged"), h("kbd", {}, "n")));
+        h("button", { type: "button", onclick: () => next(id) }, t("next_unjudged"), h("kbd", {}, "n")));
       if (found.verdict) { category.value = found.verdict.category ?? ""; note.value = found.verdict.note; }
       past();
     }
@@ -69,7 +70,7 @@ export function alert(view, state, id) {
       ["ended_at", up ? "–" : `${atFull(found.ended_s)} (${lasting(found.ended_s - found.raised_s)})`],
       ["peak", `${score(found.peak_score)} (${t("threshold")} ${score(found.threshold)})`],
       ["long_term", score(found.long_term)], ["short_term", score(found.short_term)], ["bridged", found.bridged],
-      ["why", named("reason", found.reason)],
+      ["why", sentence(named("reason", found.reason))],
       ["acknowledged", found.acknowledged ? `${found.acknowledged.who}, ${atShort(found.acknowledged.at_s)}` : "–"],
       ...Object.entries(found.labels).map(([key, value]) => [null, value, key])];
     fill(facts, rows.map(([key, value, name]) => [h("dt", {}, name ?? t(key)), h("dd", {}, String(value))]));
@@ -93,24 +94,30 @@ export function alert(view, state, id) {
     if (found.evidence.clip) {
       video = h("video", { src: api.address(`${api.alert(id)}/clip`), controls: true, autoplay: true, muted: true, playsinline: true, loop: true,
         poster: found.evidence.snapshot ? api.address(`${api.alert(id)}/snapshot`) : null, "aria-label": t("clip") });
-      video.addEventListener("loadedmetadata", () => { video.currentTime = Math.max(0, found.onset_s - 1 - begin()); scores(); }, { once: true });
       const trouble = h("p", { class: "warn", hidden: true });
-      let converted = false;
-      video.addEventListener("playing", () => (trouble.hidden = true));
-      video.addEventListener("error", () => {
+      let converted = false, begun = false;
+      video.addEventListener("loadedmetadata", () => {
+        // A browser that knows the sound but not the pictures plays the sound alone, and calls that no error.
+        if (!video.videoWidth) return convert();
+        if (!begun) { begun = true; video.currentTime = Math.max(0, found.onset_s - 1 - begin()); }
+        scores();
+      });
+      video.addEventListener("playing", () => (trouble.hidden = video.videoWidth > 0));
+      video.addEventListener("error", convert);
+      function convert() {
         trouble.hidden = false;
         if (converted) return void fill(trouble, t("cannot_play"), " ", h("a", { href: api.address(`${api.alert(id)}/clip`), download: "" }, t("download")));
         converted = true;
         say(trouble, t("converting"));
         video.src = api.address(`${api.alert(id)}/clip?playable=true`);
         video.play().catch(() => {});
-      });
+      }
       parts.push(video, trouble);
     } else parts.push(h("p", { class: "empty" }, found.evidence.state === "pending" ? t("evidence_pending") : t("evidence_none")));
     if (found.evidence.snapshot)
       more.push(h("a", { class: "snapshot", href: api.address(`${api.alert(id)}/snapshot`), target: "_blank", rel: "noopener" },
         h("img", { src: api.address(`${api.alert(id)}/snapshot`), alt: t("snapshot") }), h("span", {}, t("snapshot"))));
-    if (found.evidence.note) more.push(h("p", { class: "note" }, found.evidence.note));
+    if (found.evidence.note) more.push(h("p", { class: "note" }, sentence(found.evidence.note)));
     fill(media, parts);
     fill(proof, more);
   }
@@ -175,17 +182,6 @@ export function alert(view, state, id) {
 
   const put = () => found && state.role === "operator" && shelve(found.camera);
 
-  async function next() {
-    try {
-      const list = await api.get("alerts?verdict=none&most=2");
-      const other = list.find((one) => one.alert_id !== id);
-      if (other) location.hash = `#/alert/${encodeURIComponent(other.alert_id)}`;
-      else toast(t("all_judged"));
-    } catch (error) {
-      toast(error.message);
-    }
-  }
-
   const onChange = (event) => {
     if (event.detail.news.some(([, news]) => news.alert_id === id)) setTimeout(() => gone || load(), 1200);
   };
@@ -194,7 +190,7 @@ export function alert(view, state, id) {
   follow();
   return {
     keys: {
-      r: () => judge("real"), f: () => judge("false"), u: () => judge("unsure"), a: acknowledge, s: put, n: next,
+      r: () => judge("real"), f: () => judge("false"), u: () => judge("unsure"), a: acknowledge, s: put, n: () => next(id),
       " ": () => video && (video.paused ? video.play() : video.pause()),
       ArrowLeft: () => found?.older && (location.hash = `#/alert/${encodeURIComponent(found.older)}`),
       ArrowRight: () => found?.newer && (location.hash = `#/alert/${encodeURIComponent(found.newer)}`),

@@ -7,6 +7,17 @@ import { atShort, lasting, named, score, t } from "./text.js";
 
 const MOST = 100;
 
+/** Opens the newest alert that nobody judged, but not the one that is open. */
+export async function next(open) {
+  try {
+    const other = (await api.get("alerts?verdict=none&most=2")).find((one) => one.alert_id !== open);
+    if (other) location.hash = `#/alert/${encodeURIComponent(other.alert_id)}`;
+    else toast(t("all_judged"));
+  } catch (error) {
+    toast(error.message);
+  }
+}
+
 export function row(one) {
   return h("tr", {}, h("td", {}, h("a", { href: `#/alert/${encodeURIComponent(one.alert_id)}` }, atShort(one.raised_s))),
     h("td", {}, h("a", { href: `#/camera/${encodeURIComponent(one.camera)}` }, one.camera)),
@@ -22,7 +33,8 @@ export function table(list) {
     h("tbody", {}, list.map(row))));
 }
 
-export function alerts(view, state) {
+export function alerts(view, state, asked) {
+  if (asked) state.verdict = asked;
   let gone = false, list = [];
   const place = h("div");
   const which = h("select", { "aria-label": t("show"), onchange: () => { state.verdict = which.value; load(); } },
@@ -51,11 +63,6 @@ export function alerts(view, state) {
   live.addEventListener("change", onChange);
   load();
   return {
-    keys: { n: async () => {
-      const found = await api.get("alerts?verdict=none&most=1").catch(() => []);
-      if (found[0]) location.hash = `#/alert/${encodeURIComponent(found[0].alert_id)}`;
-      else toast(t("all_judged"));
-    } },
     leave() {
       gone = true;
       live.removeEventListener("change", onChange);

@@ -5,15 +5,17 @@ import { Curve, bars } from "./chart.js";
 import { fill, h, say, toast } from "./dom.js";
 import { live } from "./live.js";
 import { shelve } from "./shelf.js";
-import { atShort, lasting, named, score, t } from "./text.js";
+import { atShort, lasting, named, score, sentence, t } from "./text.js";
 
 const UNSCORED = ["lost", "connecting", "learning", "disarmed", "disabled"];
+const OLD_S = 10;
 const RANGES = [600, 3600, 21600, 86400, 604800];
 
 export function camera(view, state, name) {
-  let gone = false, url = null;
+  let gone = false, url = null, capturedS = 0;
   state.range ??= 3600;
   const picture = h("img", { alt: t("picture_of", { name }), hidden: true });
+  const age = h("span", { class: "age", hidden: true });
   const status = h("p", { class: "status-line" });
   const chart = h("canvas", { class: "curve tall", role: "img", "aria-label": t("score_curve") });
   const curve = new Curve(chart);
@@ -26,7 +28,7 @@ export function camera(view, state, name) {
     h("span", { class: "k-short" }, t("short_term")), h("span", { class: "k-raise" }, t("raise_at")), h("span", { class: "k-clear" }, t("clear_at")),
     h("span", { class: "k-gap" }, t("not_watched")), h("span", { class: "k-fault" }, named("status", "degraded")), h("span", { class: "k-look" }, t("attention_line")));
   fill(view, h("div", { class: "camera-page" },
-    h("div", { class: "camera-head" }, h("div", { class: "shot big" }, picture), h("div", {}, h("h1", {}, name), status,
+    h("div", { class: "camera-head" }, h("div", { class: "shot big" }, picture, age), h("div", {}, h("h1", {}, name), status,
       h("div", { class: "tools" }, h("button", { type: "button", onclick: put }, t("shelve"), h("kbd", {}, "s"))))),
     ranges, h("div", { class: "curve-box" }, chart), parts,
     h("div", { class: "columns" }, h("section", {}, h("h2", {}, t("alerts")), list),
@@ -36,9 +38,12 @@ export function camera(view, state, name) {
   function now() {
     const one = live.cameras.get(name);
     if (!one) return;
-    const last = one.scores.at(-1);
+    const last = UNSCORED.includes(one.status) ? undefined : one.scores.at(-1);
+    if (["lost", "disabled"].includes(one.status)) picture.hidden = true;  // an old one would look like a watched camera
+    age.hidden = picture.hidden || api.now() - capturedS < OLD_S;
+    if (!age.hidden) say(age, t("picture_old", { time: lasting(api.now() - capturedS) }));
     fill(status, one.raised ? h("a", { class: "badge raised", href: `#/alert/${encodeURIComponent(one.alert_id)}` }, `▲ ${t("raised")}`) : null, " ",
-      h("strong", {}, named("status", one.status)), ` · ${UNSCORED.includes(one.status) ? `${t("not_scored")}: ` : ""}${one.reason} · ${t("since", { at: atShort(one.since_s) })}`,
+      h("strong", {}, named("status", one.status)), ` · ${UNSCORED.includes(one.status) ? `${t("not_scored")}: ` : ""}${sentence(one.reason)} · ${t("since", { at: atShort(one.since_s) })}`,
       last === undefined ? "" : ` · ${t("score")} ${score(last)} / ${score(one.raise_at)}`,
       one.shelf ? ` · ⏸ ${t("shelved_by", { who: one.shelf.who, at: atShort(one.shelf.until_s) })}: ${one.shelf.reason}` : "");
   }
@@ -47,7 +52,7 @@ export function camera(view, state, name) {
     try {
       const data = await api.get(api.camera(name));
       if (gone) return;
-      fill(facts, Object.entries(data.facts).map(([key, value]) => [h("dt", {}, named("fact", key)), h("dd", {}, value === null ? "–" : String(value))]));
+      fill(facts, Object.entries(data.facts).map(([key, value]) => [h("dt", {}, named("fact", key)), h("dd", {}, value === null ? "–" : sentence(String(value)))]));
       fill(settings, flat(data.settings).map(([key, value]) => [h("dt", {}, key), h("dd", {}, value)]));
       bars(attention, data.attention);
     } catch (error) {
@@ -62,7 +67,7 @@ export function camera(view, state, name) {
   }
 
   async function past() {
-    const asked = state.range, toS = Date.now() / 1000, fromS = toS - asked;
+    const asked = state.range, toS = api.now(), fromS = toS - asked;
     try {
       const [data, alerts] = await Promise.all([api.get(`${api.camera(name)}/scores?from=${fromS}&to=${toS}`),
         api.get(`alerts?camera=${encodeURIComponent(name)}&from=${fromS}&to=${toS}&most=500`)]);
@@ -79,8 +84,9 @@ export function camera(view, state, name) {
   }
 
   async function shoot() {
-    if (document.hidden || !live.live || !state.pictures) return;
+    if (document.hidden || !live.live || !state.pictures || ["lost", "disabled"].includes(live.cameras.get(name)?.status)) return;
     const found = await api.picture(name);
+    capturedS = found?.capturedS ?? 0;
     if (url) URL.revokeObjectURL(url);
     url = found?.url ?? null;
     if (found) picture.src = url;

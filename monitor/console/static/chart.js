@@ -1,5 +1,6 @@
 // Score curves on canvases: the tiles' small lines, and one with axes, gaps, alerts and a cursor.
 
+import { now } from "./api.js";
 import { atDay, atTime, named, score } from "./text.js";
 
 /** The style sheet's colours as the canvas understands them, in the theme of now. */
@@ -132,7 +133,7 @@ export class Curve {
 
     (o.statuses ?? []).forEach((one, i) => {
       if (["ok", "degraded"].includes(one.status)) return;
-      const from = x(inside(one.at_s)), to = x(inside(o.statuses[i + 1]?.at_s ?? Math.min(o.toS, Date.now() / 1000)));
+      const from = x(inside(one.at_s)), to = x(inside(o.statuses[i + 1]?.at_s ?? Math.min(o.toS, now())));
       if (to - from < 0.5) return;
       pen.save();
       pen.beginPath();
@@ -209,7 +210,7 @@ export class Curve {
     pen.stroke();
     (o.statuses ?? []).forEach((one, i) => {  // watched, with a fault: a mark on the axis, not a gap
       if (one.status !== "degraded") return;
-      const from = x(inside(one.at_s)), to = x(inside(o.statuses[i + 1]?.at_s ?? Math.min(o.toS, Date.now() / 1000)));
+      const from = x(inside(one.at_s)), to = x(inside(o.statuses[i + 1]?.at_s ?? Math.min(o.toS, now())));
       pen.fillStyle = c.fault;
       pen.fillRect(from, bottom - 4, to - from, 4);
     });

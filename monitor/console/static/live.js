@@ -1,7 +1,7 @@
 // The cameras as they are now, by server-sent events. `live` is only true while something was heard lately:
 // an open connection that says nothing is not life.
 
-import { address } from "./api.js";
+import { address, now } from "./api.js";
 
 const SILENCE_MS = 6000;
 const AGAIN_MS = 2000;
@@ -75,7 +75,7 @@ export class Live extends EventTarget {
   #set(live) {
     if (live === this.live) return;
     this.live = live;
-    this.sinceS = Date.now() / 1000;
+    this.sinceS = now();
     this.dispatchEvent(new Event("state"));
   }
 
@@ -100,6 +100,16 @@ export class Live extends EventTarget {
   /** Cameras that should be watched and are not: their silence means nothing. */
   unwatched() {
     return [...this.cameras.values()].filter((camera) => ["lost", "connecting", "learning"].includes(camera.status));
+  }
+
+  /** Cameras of which not all is seen or scored: frozen, dark, covered, too slow. */
+  impaired() {
+    return [...this.cameras.values()].filter((camera) => camera.status === "degraded");
+  }
+
+  /** Raised, and put on the shelf. */
+  shelved() {
+    return [...this.cameras.values()].filter((camera) => camera.raised && camera.shelf);
   }
 
   /** Raised cameras that somebody should look at: not shelved. The newest first, acknowledged ones last. */

@@ -1,7 +1,7 @@
 // The frame around the pages: who is there, what is live, which page, which key.
 
 import { alert } from "./alert.js";
-import { alerts } from "./alerts.js";
+import { alerts, next } from "./alerts.js";
 import * as api from "./api.js";
 import { camera } from "./camera.js";
 import { forgetColours } from "./chart.js";
@@ -9,14 +9,16 @@ import { dialog, fill, h, say, toast } from "./dom.js";
 import { live } from "./live.js";
 import { shift } from "./shift.js";
 import { listen, sound, toggle, waits } from "./sound.js";
-import { LANGUAGES, atTime, language, speak, t } from "./text.js";
+import { LANGUAGES, atShort, atTime, language, sentence, speak, t } from "./text.js";
 import { wall } from "./wall.js";
 
 const PAGES = { wall, camera, alert, alerts, shift };
 const view = document.getElementById("view"), head = document.getElementById("head"), notLive = document.getElementById("not-live");
 const states = {};
 const common = { role: null, pictures: true };
-let me = null, page = null, liveSign = null, tally = null, sounds = null, faults = null;
+let me = null, page = null, liveSign = null, tally = null, unjudged = null, sounds = null, faults = null;
+let expired = false, byPointer = false, asking = null;
+const SILENT_S = 5;
 
 function theme(wanted) {
   if (wanted === "auto") delete document.documentElement.dataset.theme;
@@ -29,11 +31,12 @@ function theme(wanted) {
 function header() {
   liveSign = h("span", { class: "live", id: "live" });
   tally = h("a", { class: "tally", href: "#/wall", id: "tally" });
+  unjudged = h("a", { class: "tally", href: "#/alerts/none", id: "unjudged", hidden: true });
   sounds = h("button", { type: "button", class: "plain", id: "sound", onclick: noise });
   faults = h("span", { class: "warn", id: "faults" });
   const link = (name, key) => h("a", { href: `#/${name}`, "data-page": name }, t(name), h("kbd", {}, key));
   fill(head, h("strong", { class: "site" }, me.site), h("nav", { "aria-label": t("pages") }, link("wall", "w"), link("alerts", "l"), link("shift", "h")),
-    tally, h("span", { class: "grow" }), faults, liveSign, sounds,
+    tally, unjudged, h("span", { class: "grow" }), faults, liveSign, sounds,
     h("select", { "aria-label": t("theme"), id: "theme", onchange: (event) => theme(event.target.value) }, ["auto", "light", "dark"].map((value) =>
       h("option", { value, selected: value === (localStorage.getItem("vad.theme") ?? "auto") }, t(`theme_${value}`)))),
     h("select", { "aria-label": t("language"), id: "language", onchange: async (event) => {
@@ -48,6 +51,7 @@ function header() {
   showLive();
   count();
   noiseSign();
+  health();
 }
 
 function noise() {
@@ -74,18 +78,25 @@ function count() {
   if (!tally) return;
   const raised = live.raised();
   // Calm is only said of what is heard of now, and never of cameras that nobody watches.
-  const blind = live.unwatched().length;
-  const calm = live.live ? t("calm") : "–";
-  say(tally, (raised.length ? `▲ ${t("raised_now", { n: raised.length })}` : calm) + (blind ? ` · ✕ ${t("blind", { n: blind })}` : ""));
+  const blind = live.unwatched().length, impaired = live.impaired().length, shelved = live.shelved().length;
+  const told = [raised.length ? `▲ ${t("raised_now", { n: raised.length })}` : null, shelved ? `⏸ ${t("raised_shelved", { n: shelved })}` : null];
+  if (!raised.length && !shelved) told.push(live.live ? t("calm") : "–");
+  told.push(blind ? `✕ ${t("blind", { n: blind })}` : null, impaired ? `◐ ${t("impaired", { n: impaired })}` : null);
+  say(tally, told.filter(Boolean).join(" · "));
   tally.classList.toggle("raised", raised.length > 0);
-  document.title = `${raised.length ? `▲${raised.length} ` : ""}${me?.site ?? ""} · vad-monitor`;
+  document.title = `${live.live || !me ? "" : "⚠ "}${raised.length ? `▲${raised.length} ` : ""}${me?.site ?? ""} · vad-monitor`;
 }
 
 async function health() {
   if (!me || !faults) return;
   try {
-    const state = await api.get("history");
-    say(faults, state.fault ? `⚠ ${state.fault}` : state.dropped ? `⚠ ${t("dropped", { n: state.dropped })}` : "");
+    const [state, canary] = await Promise.all([api.get("history"), api.get("canary")]);
+    if (!faults) return;
+    const told = [state.fault ? sentence(state.fault) : state.dropped ? t("dropped", { n: state.dropped }) : null,
+      canary.state === "failed" ? t("canary_failed", { at: atShort(canary.checked_s), passed: canary.passed_s === null ? "–" : atShort(canary.passed_s) }) : null];
+    say(faults, told.filter(Boolean).map((one) => `⚠ ${one}`).join(" "));
+    unjudged.hidden = !state.unjudged;
+    say(unjudged, state.unjudged ? t("unjudged_n", { n: state.unjudged }) : "");
   } catch { /* the sign of life says it */ }
 }
 
@@ -97,9 +108,10 @@ function route() {
   window.scrollTo(0, 0);
   states[which] ??= {};
   Object.assign(states[which], common);
-  let what = rest.join("/");
+  const asked = rest.join("/");
+  let what = asked;
   try { what = decodeURIComponent(what); } catch { /* as it is */ }
-  page = PAGES[which](view, states[which], what);
+  page = PAGES[which](view, states[which], what, asked);
   for (const link of head.querySelectorAll("[data-page]"))
     link.dataset.page === which ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
 }
@@ -113,7 +125,7 @@ function help() {
 
 const everywhere = {
   w: () => (location.hash = "#/wall"), l: () => (location.hash = "#/alerts"), h: () => (location.hash = "#/shift"),
-  m: noise, "?": help,
+  n: () => next(), m: noise, "?": help,
   Escape: () => (location.hash.startsWith("#/wall") || !location.hash ? view.focus() : history.length > 1 ? history.back() : (location.hash = "#/wall")),
 };
 
@@ -121,15 +133,19 @@ document.addEventListener("keydown", (event) => {
   if (!me || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
   const field = event.target.closest("input, select, textarea");
   if (field) {
-    if (event.key === "Escape") field.blur();
+    if (event.key === "Escape" || (event.key === "Enter" && field.matches("input"))) field.blur();
     return;
   }
   if (event.key === " " && event.target.closest("button, a, video")) return;
   const call = page?.keys?.[event.key] ?? everywhere[event.key] ?? page?.keys?.[event.key.toLowerCase()];
   if (!call) return;
   event.preventDefault();
-  call();
+  if (!event.repeat || event.key.startsWith("Arrow")) call();  // a key that is held is one verdict
 });
+// What was chosen with the pointer is chosen: the next key is the page's, and not the first letter of another choice.
+document.addEventListener("pointerdown", () => (byPointer = true));
+document.addEventListener("keydown", (event) => { if (event.key === "Tab") byPointer = false; }, true);
+document.addEventListener("change", (event) => { if (byPointer && event.target.matches("select")) event.target.blur(); });
 
 async function logOut() {
   await api.remove("session").catch(() => {});
@@ -143,7 +159,7 @@ function away() {
   page?.leave?.();
   page = null;
   fill(head);
-  liveSign = tally = sounds = faults = null;
+  liveSign = tally = unjudged = sounds = faults = null;
   logIn();
 }
 
@@ -167,24 +183,28 @@ function logIn() {
 
 function begin(who) {
   me = who;
+  expired = false;
   common.role = me.role;
   common.pictures = me.pictures;
   common.site = me.site;
   header();
   live.start();
   route();
-  health();
 }
 
 live.addEventListener("state", () => { showLive(); count(); });
 live.addEventListener("whole", count);
-live.addEventListener("change", count);
+live.addEventListener("change", (event) => {
+  count();
+  if (event.detail.news.length && !asking) asking = setTimeout(() => { asking = null; health(); }, 1500);
+});
 live.addEventListener("retry", () => { if (me) api.get("cameras").catch(() => {}); });
-document.addEventListener("logged-out", away);
+document.addEventListener("logged-out", () => { if (me) { expired = true; away(); } });
 window.addEventListener("hashchange", route);
 setInterval(health, 15000);
 setInterval(noiseSign, 2000);
-listen(() => live.raised().some((one) => !one.acknowledged));
+listen(() => expired || (me && !live.live && api.now() - live.sinceS > SILENT_S) ? "silent"
+  : live.raised().some((one) => !one.acknowledged) ? "raised" : null);
 
 async function start() {
   theme(localStorage.getItem("vad.theme") ?? "auto");

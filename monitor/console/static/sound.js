@@ -1,13 +1,16 @@
-// Two tones every few seconds while something is raised that nobody has seen. Off until somebody switches it on:
+// Two tones every few seconds while something is raised that nobody has seen, a low one while the page hears nothing:
+// who listens and does not look must not take a dead page for a calm plant. Off until somebody switches it on:
 // browsers let no page sound by itself.
 
 let context = null;
 let timer = null;
-let due = () => false;
+let due = () => null;
+const TONES = { raised: [[880, 0], [660, 0.22]], silent: [[220, 0]] };
 export const sound = { on: localStorage.getItem("vad.sound") === "1" };
 
-export function listen(isDue) {
-  due = isDue;
+/** `why` says what there is to be heard: "raised", "silent" or null. */
+export function listen(why) {
+  due = why;
   if (sound.on) start();
 }
 
@@ -16,7 +19,7 @@ export function toggle() {
   localStorage.setItem("vad.sound", sound.on ? "1" : "0");
   if (sound.on) {
     start();
-    play();
+    play("raised");
   } else {
     clearInterval(timer);
     timer = null;
@@ -29,14 +32,14 @@ export const waits = () => sound.on && context?.state === "suspended";
 
 function start() {
   context ??= new AudioContext();
-  timer ??= setInterval(() => due() && play(), 4000);
+  timer ??= setInterval(() => due() && play(due()), 4000);
   const wake = () => context.resume();
   for (const kind of ["pointerdown", "keydown"]) document.addEventListener(kind, wake, { once: true });
 }
 
-function play() {
+function play(why) {
   if (context.state !== "running") return void context.resume();
-  [[880, 0], [660, 0.22]].forEach(([pitch, after]) => {
+  TONES[why].forEach(([pitch, after]) => {
     const tone = context.createOscillator(), gain = context.createGain(), at = context.currentTime + after;
     tone.frequency.value = pitch;
     gain.gain.setValueAtTime(0.0001, at);

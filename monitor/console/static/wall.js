@@ -4,10 +4,12 @@ import * as api from "./api.js";
 import { spark } from "./chart.js";
 import { fill, h, say } from "./dom.js";
 import { live } from "./live.js";
-import { atShort, lasting, named, score, t } from "./text.js";
+import { atShort, lasting, named, score, sentence, t } from "./text.js";
 
 const ORDER = { lost: 0, degraded: 1, connecting: 2, learning: 3, ok: 4, disarmed: 5, disabled: 6 };
 const SIGNS = { ok: "●", learning: "◔", connecting: "◌", degraded: "◐", lost: "✕", disarmed: "◇", disabled: "–" };
+const SCORED = ["ok", "degraded"];
+const OLD_S = 10;
 const AT_ONCE = 16, RAISED_MS = 2000, OTHERS_MS = 5000, MANY_MS = 12000;
 const inOrder = new Intl.Collator(undefined, { numeric: true }).compare;
 const LARGEST_REM = 34, SMALLEST_REM = 14.5, TEXT_REM = 7.5;
@@ -25,16 +27,18 @@ class Tile {
     this.visible = false;
     this.shotMs = 0;
     this.url = null;
+    this.capturedS = 0;
     this.picture = h("img", { alt: "", hidden: true });
     this.none = h("span", { class: "no-picture" });
     this.flag = h("span", { class: "flag", hidden: true });
+    this.age = h("span", { class: "age", hidden: true });
     this.sign = h("span", { class: "sign", "aria-hidden": "true" });
     this.status = h("span", { class: "status" });
     this.number = h("span", { class: "score" });
     this.reason = h("span", { class: "reason" });
     this.line = h("canvas", { class: "spark", "aria-hidden": "true" });
     this.element = h("a", { class: "tile", "data-camera": name },
-      h("span", { class: "shot" }, this.picture, this.none, this.flag),
+      h("span", { class: "shot" }, this.picture, this.none, this.age, this.flag),
       h("span", { class: "row" }, h("strong", { class: "name", title: name }, name), this.number),
       h("span", { class: "row" }, this.sign, this.status), this.line, this.reason);
     this.element.tile = this;
@@ -52,8 +56,9 @@ class Tile {
     const last = camera.scores.at(-1);
     say(this.sign, SIGNS[camera.status] ?? "?");
     say(this.status, named("status", camera.status) + (camera.mode === "observe" ? ` · ${t("observe")}` : ""));
-    say(this.number, last === undefined ? "" : `${score(last)} / ${score(camera.raise_at)}`);
-    const flag = up ? `▲ ${t("raised")} ${lasting(Date.now() / 1000 - (camera.onset_s ?? Date.now() / 1000))}${camera.acknowledged ? ` · ${t("seen")}` : ""}`
+    // The last score of a camera that is not scored any more would look like calm.
+    say(this.number, last === undefined ? "" : `${SCORED.includes(camera.status) ? score(last) : "–"} / ${score(camera.raise_at)}`);
+    const flag = up ? `▲ ${t("raised")} ${lasting(api.now() - (camera.onset_s ?? api.now()))}${camera.acknowledged ? ` · ${t("seen")}` : ""}`
       : camera.shelf ? `⏸ ${t("shelved_until", { at: atShort(camera.shelf.until_s) })}` : camera.would_raise ? `△ ${t("would_raise")}` : "";
     say(this.flag, flag);
     this.flag.hidden = !flag;
@@ -61,7 +66,10 @@ class Tile {
       this.picture.hidden = true;
       say(this.none, t("no_picture"));
     }
-    say(this.reason, camera.shelf ? camera.shelf.reason : camera.status === "ok" ? "" : camera.reason);
+    say(this.reason, camera.shelf ? camera.shelf.reason : camera.status === "ok" ? "" : sentence(camera.reason));
+    const ageS = api.now() - this.capturedS;
+    this.age.hidden = this.picture.hidden || ageS < OLD_S;
+    if (!this.age.hidden) say(this.age, t("picture_old", { time: lasting(ageS) }));
     if (this.visible) later(this);
   }
 
@@ -69,14 +77,15 @@ class Tile {
     if (this.camera) spark(this.line, this.camera.scores, this.camera.raise_at ?? 1);
   }
 
-  /** An object's address, which is the tile's from now on, or undefined. */
-  came(url) {
-    if (this.gone) return url && URL.revokeObjectURL(url);
+  /** A picture, whose url is the tile's from now on, or undefined. */
+  came(found) {
+    if (this.gone) return found && URL.revokeObjectURL(found.url);
     const old = this.url;
-    this.url = url ?? null;
-    if (url) this.picture.src = url;
-    this.picture.hidden = !url;
-    say(this.none, url ? "" : t("no_picture"));
+    this.url = found?.url ?? null;
+    this.capturedS = found?.capturedS ?? 0;
+    if (found) this.picture.src = found.url;
+    this.picture.hidden = !found;
+    say(this.none, found ? "" : t("no_picture"));
     if (old) URL.revokeObjectURL(old);
   }
 
@@ -86,7 +95,8 @@ class Tile {
   }
 }
 
-export function wall(view, state) {
+export function wall(view, state, _, asked) {
+  if (asked) Object.assign(state, { search: "", group: "", only: "" }, Object.fromEntries(new URLSearchParams(asked)));
   const tiles = new Map();
   const seen = new IntersectionObserver((entries) => {
     for (const entry of entries) {
@@ -96,14 +106,25 @@ export function wall(view, state) {
     shoot();
   }, { rootMargin: "100px" });
   const search = h("input", { type: "search", id: "search", placeholder: `${t("search")}  ( / )`, "aria-label": t("search"), value: state.search ?? "",
-    oninput: () => { state.search = search.value; arrange(); } });
-  const group = h("select", { "aria-label": t("group_by"), onchange: () => { state.group = group.value; arrange(); } });
-  const only = h("select", { "aria-label": t("show"), onchange: () => { state.only = only.value; arrange(); } },
-    ["all", "trouble"].map((value) => h("option", { value, selected: value === (state.only ?? "all") }, t(`show_${value}`))));
+    oninput: () => { state.search = search.value; sought(); } });
+  const group = h("select", { "aria-label": t("group_by"), onchange: () => { state.group = group.value; sought(); } });
+  const only = h("select", { "aria-label": t("show"), onchange: () => { state.only = only.value; sought(); } },
+    ["all", "trouble"].map((value) => h("option", { value, selected: value === (state.only || "all") }, t(`show_${value}`))));
   const counts = h("p", { class: "counts", "aria-live": "polite" });
   const place = h("div", { class: "groups" });
   fill(view, h("h1", { class: "sr" }, t("wall")), h("div", { class: "bar" }, search, group, only, counts), place);
   let laid = "";
+
+  /** What is sought stands in the address: it can be kept and sent. */
+  function sought() {
+    address();
+    arrange();
+  }
+
+  function address() {
+    const said = new URLSearchParams(["search", "group", "only"].filter((key) => state[key]).map((key) => [key, state[key]]));
+    history.replaceState(null, "", said.size ? `#/wall/${said}` : "#/wall");
+  }
 
   function groups() {
     const keys = [...new Set([...live.cameras.values()].flatMap((camera) => Object.keys(camera.labels ?? {})))].sort();
@@ -194,8 +215,8 @@ export function wall(view, state) {
     if (!due.length || age(due[0]) < 1) return;
     loading = true;
     for (const tile of due) tile.shotMs = Date.now();
-    const urls = await api.pictures(due.map((tile) => tile.name));
-    for (const tile of due) tile.came(urls.get(tile.name));
+    const found = await api.pictures(due.map((tile) => tile.name));
+    for (const tile of due) tile.came(found.get(tile.name));
     loading = false;
     shoot();
   }
@@ -212,6 +233,7 @@ export function wall(view, state) {
   live.addEventListener("change", onChange);
   const timer = setInterval(shoot, 500);
   addEventListener("resize", fit);
+  address();
   arrange();
   return {
     keys: {
