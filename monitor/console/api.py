@@ -227,17 +227,19 @@ def _now(console: Console) -> APIRouter:
     )
     async def several(camera: Annotated[list[Name], Query(min_length=1, max_length=MOST_PICTURES)]) -> Response:
         """The newest pictures of several cameras. A part is named by its camera's place in the request (0 is the first)
-        and its file by when it was captured; a camera that gives none just now has no part."""
-        if not console.pictures or not set(camera) <= set(console.wall.names):
-            raise HTTPException(404, "there is no such camera, or pictures are switched off")
-        found = await asyncio.gather(*(console.picture(name, PICTURES_WAIT_S) for name in camera))
+        and its file by when it was captured; a camera that gives none just now, or is gone, has no part."""
+        if not console.pictures:
+            raise HTTPException(404, "pictures are switched off")
+        known = set(console.wall.names)
+        asked = [(at, name) for at, name in enumerate(camera) if name in known]
+        found = await asyncio.gather(*(console.picture(name, PICTURES_WAIT_S) for _, name in asked))
         edge = secrets.token_hex(16)
         parts = [
             f'--{edge}\r\nContent-Disposition: form-data; name="{at}"; filename="{one[1]:.3f}.jpg"\r\n'
             "Content-Type: image/jpeg\r\n\r\n".encode()
             + one[0]
             + b"\r\n"
-            for at, one in enumerate(found)
+            for (at, _), one in zip(asked, found, strict=True)
             if one is not None
         ]
         body = b"".join([*parts, f"--{edge}--\r\n".encode()])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from importlib import import_module
 
 from monitor.config import Scoring
 from monitor.detectors.card import Card, read_card
@@ -54,8 +54,10 @@ def _missing(backbone: str, device: str) -> str | None:
         return None
     if device != "cpu":
         return f"{backbone} runs on the cpu only"
-    if find_spec("ai_edge_litert") is None:
-        return f"{backbone} needs LiteRT: pip install 'vad-monitor[movinet]'"
+    try:
+        import_module("ai_edge_litert.interpreter")
+    except ImportError as fault:  # also of one that is there and cannot be loaded: built for another Python or glibc
+        return f"{backbone} needs LiteRT: pip install 'vad-monitor[movinet]' ({fault})"
     if not (weights_folder() / f"{backbone}.json").is_file():
         return f"its weights are not here: vad-monitor weights fetch {backbone}"
     return None

@@ -84,11 +84,11 @@ def _files(scoring: Scoring, canary: bool) -> Iterator[Path]:
 
 
 def _surroundings() -> Iterator[str]:
-    """The program (a file that is edited has another time), its libraries, the machine and whether it has a GPU."""
+    """The program (a file that is edited has another time), its libraries, the machine and whether it shows a GPU."""
     for file in sorted(PROGRAM.rglob("*.py")):
         about = file.stat()
         yield f"{file} {about.st_mtime_ns} {about.st_size}"
     for library in LIBRARIES:
         with contextlib.suppress(metadata.PackageNotFoundError):
             yield f"{library} {metadata.version(library)}"
-    yield f"{os.uname()} {Path('/dev/nvidiactl').exists()}"
+    yield f"{os.uname()} {Path('/dev/nvidiactl').exists()} {os.environ.get('CUDA_VISIBLE_DEVICES')}"

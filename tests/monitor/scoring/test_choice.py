@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,21 @@ def test_without_movinet_auto_is_the_default_artefact_and_says_what_is_missing()
     assert name == "default"
     there = importlib.util.find_spec("ai_edge_litert") is not None
     assert (f"vad-monitor weights fetch {MOVINET}" if there else "pip install 'vad-monitor[movinet]'") in why
+
+
+@pytest.mark.usefixtures("empty")
+def test_a_litert_that_cannot_be_loaded_is_as_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = tmp_path / "site" / "ai_edge_litert"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").touch()
+    (broken / "interpreter.py").write_text("raise ImportError('GLIBC_2.99 not found')\n")
+    for name in [name for name in sys.modules if name.split(".")[0] == "ai_edge_litert"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(str(broken.parent))
+    name, why = artefact_of("auto", "cpu")
+    sys.modules.pop("ai_edge_litert")
+    assert name == "default"
+    assert "pip install 'vad-monitor[movinet]' (GLIBC_2.99 not found)" in why
 
 
 @pytest.mark.usefixtures("empty")

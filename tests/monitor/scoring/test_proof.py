@@ -94,6 +94,12 @@ def test_another_file_is_another_sum(scoring: Scoring, tmp_path: Path, file: str
     assert proof.sum_of(scoring, canary=True) not in (None, before)
 
 
+def test_a_gpu_that_is_hidden_is_another_machine(scoring: Scoring, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = proof.sum_of(scoring, canary=True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert proof.sum_of(scoring, canary=True) not in (None, before)
+
+
 def test_what_is_missing_or_no_file_is_left_to_opening(scoring: Scoring, tmp_path: Path) -> None:
     assert proof.sum_of(scoring.model_copy(update={"device": "cuda:0"}), canary=True) is None
     assert proof.sum_of(scoring.model_copy(update={"artefact": "nowhere"}), canary=True) is None
