@@ -499,6 +499,7 @@ def test_what_is_sought_on_the_wall_can_be_sent_as_an_address(browser: Browser, 
         page.locator("#search").fill("camera-1 & /2")
         expect(page).to_have_url(re.compile(r"#/wall/search=camera-1\+%26\+%2F2&group=hall$"))
         page.locator("#search").fill("camera-3")
+        expect(page).to_have_url(re.compile(r"search=camera-3&group=hall$"))
         link = page.url
         page.context.close()
         page, _ = opened(browser, link)
