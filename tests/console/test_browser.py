@@ -478,6 +478,21 @@ def test_what_nobody_judged_and_a_failed_canary_stand_at_the_head_of_every_page(
         page.context.close()
 
 
+def test_a_history_that_cannot_be_read_is_said_on_every_page(browser: Browser, tmp_path: Path) -> None:
+    with served(plant(tmp_path, 1)) as one:
+        one.do(one.console.alerted, [alert()])
+        one.written()
+        [kept] = tmp_path.rglob("history.sqlite")
+        aside = kept.rename(kept.with_name("aside"))
+        page, _ = opened(browser, one.address)
+        expect(page.locator("#faults")).to_contain_text("The history cannot be read", ignore_case=True)
+        aside.rename(kept)
+        page.reload()
+        expect(page.locator("#unjudged")).to_have_text("1 not judged")
+        expect(page.locator("#faults")).to_be_empty()
+        page.context.close()
+
+
 def test_a_camera_that_is_not_scored_shows_no_score_and_an_old_picture_its_age(
     browser: Browser, tmp_path: Path
 ) -> None:

@@ -97,7 +97,9 @@ async function health() {
     say(faults, told.filter(Boolean).map((one) => `⚠ ${one}`).join(" "));
     unjudged.hidden = !state.unjudged;
     say(unjudged, state.unjudged ? t("unjudged_n", { n: state.unjudged }) : "");
-  } catch { /* the sign of life says it */ }
+  } catch (error) {  // no answer at all: the sign of life says it
+    if (faults && error.status >= 500) say(faults, `⚠ ${error.message}`);
+  }
 }
 
 function route() {
