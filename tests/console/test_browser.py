@@ -420,7 +420,8 @@ def no_date(route: Route) -> None:
 
 def test_a_computer_whose_clock_is_wrong_asks_for_the_monitors_time(browser: Browser, tmp_path: Path) -> None:
     with served(plant(tmp_path, 1)) as one:
-        one.do(one.console.alerted, [alert()])
+        at_s = time.time() - 60  # the monitor tells its time in whole seconds
+        one.do(one.console.alerted, [alert(onset_wall_s=at_s - 5, captured_wall_s=at_s, decided_wall_s=at_s)])
         one.written()
         context = browser.new_context(locale="en-GB")
         page = context.new_page()
