@@ -135,18 +135,25 @@ class SegmentNet(nn.Module):
         return features, logits
 
 
-def _interpreter(content: bytes) -> Any:
+def litert() -> Any:
+    """LiteRT's interpreter class; BackboneError where the package is missing or cannot be loaded (built for another
+    Python or glibc)."""
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as fault:
         raise BackboneError(
             f"backbone '{NAME}' needs LiteRT, which is not installed: pip install 'vad-monitor[movinet]' ({fault})"
         ) from fault
+    return Interpreter
+
+
+def _interpreter(content: bytes) -> Any:
+    interpreter = litert()
     with warnings.catch_warnings():
         # Every inner tensor is kept, for one is the feature; LiteRT warns of the memory, which is 30 MB here.
         warnings.simplefilter("ignore")
         # One thread: a frame is 3 ms of work, and was 4 ms with two beside other work.
-        made = Interpreter(model_content=content, num_threads=1, experimental_preserve_all_tensors=True)
+        made = interpreter(model_content=content, num_threads=1, experimental_preserve_all_tensors=True)
         made.allocate_tensors()
     return made
 

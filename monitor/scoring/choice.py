@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 from monitor.config import Scoring
 from monitor.detectors.card import Card, read_card
 from monitor.features.backbone import BackboneError, weights_folder
@@ -54,10 +52,12 @@ def _missing(backbone: str, device: str) -> str | None:
         return None
     if device != "cpu":
         return f"{backbone} runs on the cpu only"
+    from monitor.features.movinet import litert  # imports torch, as device_of
+
     try:
-        import_module("ai_edge_litert.interpreter")
-    except ImportError as fault:  # also of one that is there and cannot be loaded: built for another Python or glibc
-        return f"{backbone} needs LiteRT: pip install 'vad-monitor[movinet]' ({fault})"
+        litert()
+    except BackboneError as fault:
+        return str(fault)
     if not (weights_folder() / f"{backbone}.json").is_file():
         return f"its weights are not here: vad-monitor weights fetch {backbone}"
     return None
