@@ -5,10 +5,9 @@ import { Curve, bars } from "./chart.js";
 import { fill, h, say, toast } from "./dom.js";
 import { live } from "./live.js";
 import { shelve } from "./shelf.js";
+import { givesPictures, isScored, showAge } from "./status.js";
 import { atShort, lasting, named, score, sentence, t } from "./text.js";
 
-const UNSCORED = ["lost", "connecting", "learning", "disarmed", "disabled"];
-const OLD_S = 10;
 const RANGES = [600, 3600, 21600, 86400, 604800];
 
 export function camera(view, state, name) {
@@ -38,12 +37,11 @@ export function camera(view, state, name) {
   function now() {
     const one = live.cameras.get(name);
     if (!one) return;
-    const last = UNSCORED.includes(one.status) ? undefined : one.scores.at(-1);
-    if (["lost", "disabled"].includes(one.status)) picture.hidden = true;  // an old one would look like a watched camera
-    age.hidden = picture.hidden || api.now() - capturedS < OLD_S;
-    if (!age.hidden) say(age, t("picture_old", { time: lasting(api.now() - capturedS) }));
+    const last = isScored(one.status) ? one.scores.at(-1) : undefined;
+    if (!givesPictures(one.status)) picture.hidden = true;
+    showAge(age, picture, capturedS);
     fill(status, one.raised ? h("a", { class: "badge raised", href: `#/alert/${encodeURIComponent(one.alert_id)}` }, `▲ ${t("raised")}`) : null, " ",
-      h("strong", {}, named("status", one.status)), ` · ${UNSCORED.includes(one.status) ? `${t("not_scored")}: ` : ""}${sentence(one.reason)} · ${t("since", { at: atShort(one.since_s) })}`,
+      h("strong", {}, named("status", one.status)), ` · ${isScored(one.status) ? "" : `${t("not_scored")}: `}${sentence(one.reason)} · ${t("since", { at: atShort(one.since_s) })}`,
       last === undefined ? "" : ` · ${t("score")} ${score(last)} / ${score(one.raise_at)}`,
       one.shelf ? ` · ⏸ ${t("shelved_by", { who: one.shelf.who, at: atShort(one.shelf.until_s) })}: ${one.shelf.reason}` : "");
   }
@@ -84,7 +82,7 @@ export function camera(view, state, name) {
   }
 
   async function shoot() {
-    if (document.hidden || !live.live || !state.pictures || ["lost", "disabled"].includes(live.cameras.get(name)?.status)) return;
+    if (document.hidden || !live.live || !state.pictures || !givesPictures(live.cameras.get(name)?.status)) return;
     const found = await api.picture(name);
     capturedS = found?.capturedS ?? 0;
     if (url) URL.revokeObjectURL(url);

@@ -1,6 +1,7 @@
 // Score curves on canvases: the tiles' small lines, and one with axes, gaps, alerts and a cursor.
 
 import { now } from "./api.js";
+import { isScored } from "./status.js";
 import { atDay, atTime, named, score } from "./text.js";
 
 /** The style sheet's colours as the canvas understands them, in the theme of now. */
@@ -132,7 +133,7 @@ export class Curve {
     const inside = (s) => Math.min(Math.max(s, o.fromS), o.toS);
 
     (o.statuses ?? []).forEach((one, i) => {
-      if (["ok", "degraded"].includes(one.status)) return;
+      if (isScored(one.status)) return;
       const from = x(inside(one.at_s)), to = x(inside(o.statuses[i + 1]?.at_s ?? Math.min(o.toS, now())));
       if (to - from < 0.5) return;
       pen.save();

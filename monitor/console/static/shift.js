@@ -4,6 +4,7 @@ import { table } from "./alerts.js";
 import * as api from "./api.js";
 import { fill, h, toast } from "./dom.js";
 import { live } from "./live.js";
+import { isTrouble } from "./status.js";
 import { atDate, atFull, atShort, atZone, lasting, named, sentence, t } from "./text.js";
 
 const SPANS = [28800, 43200, 86400, 604800];
@@ -29,7 +30,7 @@ export function shift(view, state) {
   /** How it stands at this moment, whenever the rest was asked for. */
   function now() {
     const raised = live.raised(), all = [...live.cameras.values()];
-    const trouble = all.filter((camera) => !["ok", "disabled", "disarmed"].includes(camera.status));
+    const trouble = all.filter((camera) => isTrouble(camera.status));
     const off = ["disarmed", "disabled"].map((status) => [status, all.filter((camera) => camera.status === status).length]).filter(([, n]) => n);
     open.textContent = live.live ? String(raised.length) : "–";
     if (!live.live) return void fill(present, h("p", { class: "warn" }, t("now_unknown")));

@@ -4,12 +4,11 @@ import * as api from "./api.js";
 import { spark } from "./chart.js";
 import { fill, h, say } from "./dom.js";
 import { live } from "./live.js";
+import { givesPictures, isScored, isTrouble, showAge } from "./status.js";
 import { atShort, lasting, named, score, sentence, t } from "./text.js";
 
 const ORDER = { lost: 0, degraded: 1, connecting: 2, learning: 3, ok: 4, disarmed: 5, disabled: 6 };
 const SIGNS = { ok: "●", learning: "◔", connecting: "◌", degraded: "◐", lost: "✕", disarmed: "◇", disabled: "–" };
-const SCORED = ["ok", "degraded"];
-const OLD_S = 10;
 const AT_ONCE = 16, RAISED_MS = 2000, OTHERS_MS = 5000, MANY_MS = 12000;
 const inOrder = new Intl.Collator(undefined, { numeric: true }).compare;
 const LARGEST_REM = 34, SMALLEST_REM = 14.5, TEXT_REM = 7.5;
@@ -56,20 +55,17 @@ class Tile {
     const last = camera.scores.at(-1);
     say(this.sign, SIGNS[camera.status] ?? "?");
     say(this.status, named("status", camera.status) + (camera.mode === "observe" ? ` · ${t("observe")}` : ""));
-    // The last score of a camera that is not scored any more would look like calm.
-    say(this.number, last === undefined ? "" : `${SCORED.includes(camera.status) ? score(last) : "–"} / ${score(camera.raise_at)}`);
+    say(this.number, last === undefined ? "" : `${isScored(camera.status) ? score(last) : "–"} / ${score(camera.raise_at)}`);
     const flag = up ? `▲ ${t("raised")} ${lasting(api.now() - (camera.onset_s ?? api.now()))}${camera.acknowledged ? ` · ${t("seen")}` : ""}`
       : camera.shelf ? `⏸ ${t("shelved_until", { at: atShort(camera.shelf.until_s) })}` : camera.would_raise ? `△ ${t("would_raise")}` : "";
     say(this.flag, flag);
     this.flag.hidden = !flag;
-    if (["lost", "disabled"].includes(camera.status)) {  // an old picture would look like a watched camera
+    if (!givesPictures(camera.status)) {
       this.picture.hidden = true;
       say(this.none, t("no_picture"));
     }
     say(this.reason, camera.shelf ? camera.shelf.reason : camera.status === "ok" ? "" : sentence(camera.reason));
-    const ageS = api.now() - this.capturedS;
-    this.age.hidden = this.picture.hidden || ageS < OLD_S;
-    if (!this.age.hidden) say(this.age, t("picture_old", { time: lasting(ageS) }));
+    showAge(this.age, this.picture, this.capturedS);
     if (this.visible) later(this);
   }
 
@@ -138,7 +134,7 @@ export function wall(view, state, _, asked) {
   function matches(camera) {
     const words = (state.search ?? "").toLowerCase().split(/\s+/).filter(Boolean);
     const text = [camera.name, named("status", camera.status), ...Object.values(camera.labels ?? {})].join(" ").toLowerCase();
-    const trouble = camera.raised || !["ok", "disabled", "disarmed"].includes(camera.status);
+    const trouble = camera.raised || isTrouble(camera.status);
     return words.every((word) => text.includes(word)) && (state.only !== "trouble" || trouble);
   }
 
@@ -208,7 +204,7 @@ export function wall(view, state, _, asked) {
   let loading = false;
   async function shoot() {
     if (loading || document.hidden || !live.live || !state.pictures) return;
-    const visible = [...tiles.values()].filter((tile) => tile.visible && !["disabled", "lost"].includes(tile.camera.status));
+    const visible = [...tiles.values()].filter((tile) => tile.visible && givesPictures(tile.camera.status));
     const every = visible.length > 60 ? MANY_MS : OTHERS_MS;
     const age = (tile) => (Date.now() - tile.shotMs) / (tile.camera.raised ? RAISED_MS : every);
     const due = visible.filter((tile) => age(tile) > 0.8).sort((a, b) => age(b) - age(a)).slice(0, AT_ONCE);
