@@ -19,7 +19,7 @@ help:
 	@echo "make fuzz    FILES=10000 damaged recordings through the reader processes, into .bench/fuzz.json"
 	@echo "make soak    CAMERAS=16 for MINUTES=10 while faults of a SEED happen: into .bench/soak.json and .png"
 	@echo "make paced   the same cameras in peace: losses, memory, latency, into .bench/paced.json"
-	@echo "make growth  what a further camera costs, and longer bags: into .bench/growth.json"
+	@echo "make growth  what a further camera, longer bags and waiting for a batch cost: into .bench/growth.json"
 	@echo "make viewers does watching slow the scorer? nobody and 20 viewers in turn, into .bench/viewers.json"
 	@echo "make shots   pictures of the console's pages, both themes, three sizes, 4 and 200 cameras, into .bench/shots"
 	@echo "make bench   each stage's speed on this machine's cores, beside a peer, into .bench/cpu.json"

@@ -1,4 +1,5 @@
-"""What a further camera costs, and longer bags and shorter strides: ``python -m tests.bench.growth`` (make growth).
+"""What a further camera costs, longer bags, other strides, other deadlines: ``python -m tests.bench.growth``
+(make growth).
 
 Each row is a whole plant of ``tests.bench.paced``: cameras over RTSP, every score an alarm, alerts at a subscriber.
 The server of the streams runs on the same cores and is not counted.
@@ -27,6 +28,10 @@ BESIDE = 4
 """Cameras of the rows that vary the bag."""
 BAGS = ((16, 1), (64, 1), (4, 4))
 """l, stride; the default is 4, 1."""
+TOGETHER = 8
+"""Cameras of the rows that vary how long a batch waits for further segments."""
+DEADLINES_S = (0.0, 0.2, 0.5)
+"""Beside the default's row, that of so many cameras."""
 
 
 def bag(folder: Path, length: int, stride: int) -> dict[str, Any]:
@@ -93,6 +98,10 @@ def main() -> None:
             scoring = bag(Path(folder) / f"{length}-{stride}", length, stride)
             rows.append(row(f"{BESIDE} cameras, l = {length}, stride {stride}", paced(BESIDE, asked.minutes, scoring)))
             print(rows[-1].name, f"{rows[-1].value:.2f}", rows[-1].limit, flush=True)
+    for deadline_s in DEADLINES_S:
+        run = paced(TOGETHER, asked.minutes, {"batch_deadline_s": deadline_s})
+        rows.append(row(f"{TOGETHER} cameras, a batch waits {1000 * deadline_s:.0f} ms (default 50)", run))
+        print(rows[-1].name, f"{rows[-1].value:.2f}", rows[-1].limit, flush=True)
     write(rows, asked.out, on)
     print(kept(asked.out))
 
