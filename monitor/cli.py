@@ -22,6 +22,8 @@ PROBE_FPS = 15.0
 PROBES_AT_ONCE = 8
 """A look takes five seconds, a dead camera ten: a hundred of them one by one, a quarter of an hour."""
 MOST_FPS = 120.0  # as in plant.yaml
+MOST_STAGED = 64
+"""Cameras of a staged plant: each has a room of its own seed, and a seed has so many."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -504,8 +506,28 @@ def _weights_kept(action: Callable[[], Iterable[Record]]) -> int:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
+    wrong = []
+    if arguments.seed < 0:
+        wrong.append(f"--seed: expected a whole number from 0 on (got {arguments.seed})")
+    if not 1 <= arguments.camera_count <= MOST_STAGED:
+        wrong.append(f"--camera-count: expected 1 to {MOST_STAGED} (got {arguments.camera_count})")
+    if not arguments.seconds >= 0:
+        wrong.append(f"--seconds: expected a number above 0, or 0 for no end (got {arguments.seconds:g})")
+    if arguments.json is not None and (arguments.json.is_dir() or not arguments.json.absolute().parent.is_dir()):
+        wrong.append(f"--json: {arguments.json} cannot be a file: it is a folder, or its folder is not there")
+    if wrong:
+        _say("\n".join(wrong))
+        return USAGE
     from monitor import demo
 
-    return demo.run(
-        seed=arguments.seed, seconds=arguments.seconds, cameras=arguments.camera_count, report=arguments.json
-    )
+    try:
+        return demo.run(
+            seed=arguments.seed, seconds=arguments.seconds, cameras=arguments.camera_count, report=arguments.json
+        )
+    except _mendable() as error:
+        _say(f"vad-monitor demo: {_placed(error)}")
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _say(f"vad-monitor demo: {error.filename} cannot be written: {error.strerror or error}")
+    return RUNTIME

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 import statistics
 import time
 from collections import deque
@@ -171,7 +170,7 @@ def run(*, seed: int, seconds: float, cameras: int, report: Path | None, folder:
 
 @contextlib.contextmanager
 def _log_to(file: Path) -> Iterator[None]:
-    """The terminal belongs to the table: the log goes to a file."""
+    """The terminal belongs to the table: the log goes to a file, and to the terminal again when the table has gone."""
     from monitor.observe import log
 
     with file.open("a", encoding="utf-8") as out:
@@ -179,7 +178,7 @@ def _log_to(file: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            logging.shutdown()
+            log.set_up("info")
 
 
 async def _demo(seed: int, seconds: float, cameras: int, folder: Path, console: Console) -> Report:
@@ -195,7 +194,7 @@ async def _demo(seed: int, seconds: float, cameras: int, folder: Path, console: 
             if ready.done():
                 if seconds > 0:
                     asyncio.get_running_loop().call_later(seconds, monitor.stop)
-                await _show(monitor, ready.result(), stage, board, running, console)
+                await _show(monitor, ready.result(), stage, board, folder, running, console)
             ready.cancel()
             ended_wall_s = time.time()
             await running
@@ -238,6 +237,7 @@ async def _show(
     addresses: Addresses,
     stage: StagedPlant,
     board: Board,
+    folder: Path,
     running: asyncio.Task[None],
     console: Console,
 ) -> None:
@@ -245,9 +245,11 @@ async def _show(
     try:
         with Live(console=console, auto_refresh=False, transient=False) as live:
             while not running.done():
-                live.update(_screen(addresses, stage, board), refresh=True)
+                live.update(_screen(addresses, stage, board, folder), refresh=True)
                 await asyncio.wait({running}, timeout=0.5)
     finally:
+        if not console.is_terminal:
+            console.print()  # a table that is no screen ends without a line break
         listening.cancel()
         await asyncio.wait({listening})
 
@@ -263,7 +265,7 @@ async def _listen(address: str, board: Board) -> None:
                     board.hear(str(message.topic), json.loads(message.payload))
 
 
-def _screen(addresses: Addresses, stage: StagedPlant, board: Board) -> Group:
+def _screen(addresses: Addresses, stage: StagedPlant, board: Board, folder: Path) -> Group:
     table = Table(title=TITLE, title_style="bold", expand=False)
     for column in ("camera", "status", "score", "", "alarm", "on stage"):
         table.add_column(column)
@@ -286,8 +288,10 @@ def _screen(addresses: Addresses, stage: StagedPlant, board: Board) -> Group:
     lines = [_line(alert) for alert in board.alerts[-8:]] or [Text("no alerts yet", style="dim")]
     port = (addresses.mqtt or "").rpartition(":")[2]
     foot = Text(
+        f"page:    {addresses.http}/\n"
         f"metrics: {addresses.http}/metrics\n"
         f"alerts:  mosquitto_sub -h 127.0.0.1 -p {port} -t 'vad/{SITE}/#' -v\n"
+        f"clips:   {folder / 'evidence'}\n"
         "Ctrl-C ends",
         style="dim",
     )

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from monitor.alerting.outbox import Outbox
 from monitor.detectors import artefact
 from tests.conftest import ROOT, free_port
 from tests.e2e.clips import moving_clip
@@ -180,6 +182,27 @@ def test_wrong_usage_ends_with_2(tmp_path: Path) -> None:
         "vad-monitor probe: name streams, or a plant.yaml with --cameras\n",
         2,
     )
+
+
+def test_the_demo_names_every_wrong_argument_before_it_begins(tmp_path: Path) -> None:
+    wrong = ["--seed", "-1", "--camera-count", "0", "--seconds", "-5", "--json", "nowhere/report.json"]
+    assert vad_monitor(tmp_path, "demo", *wrong) == Answer(
+        2,
+        "--seed: expected a whole number from 0 on (got -1)\n"
+        "--camera-count: expected 1 to 64 (got 0)\n"
+        "--seconds: expected a number above 0, or 0 for no end (got -5)\n"
+        "--json: nowhere/report.json cannot be a file: it is a folder, or its folder is not there\n",
+    )
+    (tmp_path / ".demo").touch()
+    assert vad_monitor(tmp_path, "demo") == Answer(1, "vad-monitor demo: .demo cannot be written: File exists\n")
+
+
+def test_a_second_demo_beside_the_first_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    with Outbox(tmp_path / ".demo" / "state" / "outbox.sqlite", wall=time.time, most=1):
+        answer = vad_monitor(tmp_path, "demo", "--camera-count", "1", "--seconds", "5")
+    assert answer.code == 1
+    assert answer.said.splitlines()[-1].startswith("vad-monitor demo: another vad-monitor ")
+    assert "Traceback" not in answer.said
 
 
 # -- artefacts -------------------------------------------------------------------------------------------------

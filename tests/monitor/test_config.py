@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -374,6 +374,34 @@ NIGHTS = Schedule(
 def test_a_camera_is_armed_by_the_local_clock(utc: str, armed: bool, reason: str) -> None:
     camera = Camera(name="gate", url=StreamUrl(0), schedule=NIGHTS)
     assert camera.is_armed(datetime.fromisoformat(utc).replace(tzinfo=UTC)) == (armed, reason)
+
+
+@pytest.mark.parametrize(
+    ("utc", "armed"),
+    [
+        # In Berlin 2 o'clock comes twice on 25 October 2026 (02:00 to 03:00), and not at all on 29 March.
+        ("2026-10-25 00:14", False),
+        ("2026-10-25 00:15", True),
+        ("2026-10-25 00:45", False),
+        ("2026-10-25 01:14", False),
+        ("2026-10-25 01:15", True),
+        ("2026-10-25 01:45", False),
+        ("2026-03-29 00:59", False),
+        ("2026-03-29 01:00", False),
+        ("2026-03-29 01:30", False),
+    ],
+)
+def test_an_hour_that_comes_twice_counts_twice_and_one_that_is_skipped_not_at_all(utc: str, armed: bool) -> None:
+    schedule = Schedule(timezone="Europe/Berlin", armed=(Period(start="02:15", end="02:45"),))
+    assert schedule.is_armed(datetime.fromisoformat(utc).replace(tzinfo=UTC))[0] is armed
+
+
+@pytest.mark.parametrize("day", ["2026-03-29", "2026-10-25"])
+def test_a_night_is_armed_from_end_to_end_whatever_the_clock_does_in_it(day: str) -> None:
+    schedule = Schedule(timezone="Europe/Berlin", armed=(Period(start="22:00", end="06:00"),))
+    midnight = datetime.fromisoformat(f"{day} 00:00+00:00")
+    hours = {minute: schedule.is_armed(midnight + timedelta(minutes=minute))[0] for minute in range(0, 240, 15)}
+    assert all(hours.values())
 
 
 def test_without_a_schedule_a_camera_is_always_armed_and_a_time_without_zone_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,9 @@ def test_the_demo_finds_staged_incidents_and_ends_by_itself(tmp_path: Path) -> N
     )
     assert done.returncode == 0, done.stderr
     assert "the scenes are generated" in done.stdout
+    for opens in (r"page: +http://127\.0\.0\.1:\d+/\n", r"metrics: http://\S+/metrics\n", r"clips: +\.demo/evidence\n"):
+        assert re.search(opens, done.stdout), "what there is to open"
+    assert done.stdout.splitlines()[-1].startswith("seed 11: ")
     told = json.loads(report.read_text(encoding="utf-8"))
     assert len(told["outcomes"]) >= 2
     assert told["found"] >= 1, done.stdout[-2000:]
