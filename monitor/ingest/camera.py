@@ -40,6 +40,9 @@ MOST_PIXELS = 8192 * 8192
 DISCARD = {"none": "default", "nonref": "noref", "all": "all"}
 """What plant.yaml's words are called among libav's options."""
 
+NO_TIMESTAMPS = 0x80
+"""libav's flag of formats that have no time stamps (AVFMT_NOTIMESTAMPS): what it gives their packets is made up."""
+
 NEARLY = 0.9
 """What lasted so much of a time-out was ended by it, whatever the error says."""
 
@@ -123,7 +126,10 @@ class Stream:
         self._container = container
         self.video = video
         self._settings = settings
-        self._shown = Source.of(settings.url).shown
+        source = Source.of(settings.url)
+        self._shown = source.shown
+        # Motion JPEG over HTTP: 25 a second are made up, whatever the camera sends. A file knows no better time.
+        self._untimed = source.scheme in ("http", "https") and bool(container.format.flags & NO_TIMESTAMPS)
         self._clock = clock
         self._distrusted = 0
         self._healing: set[int | None] = set()
@@ -165,7 +171,7 @@ class Stream:
     @property
     def claimed_fps(self) -> float | None:
         """The frame rate that the container claims; many claim nonsense."""
-        rate = self.video.average_rate
+        rate = None if self._untimed else self.video.average_rate
         return float(rate) if rate else None
 
     @property
@@ -173,7 +179,8 @@ class Stream:
         return next(iter(self._container.streams.audio), None) if self._settings.audio else None
 
     def packets(self) -> Iterator[Packet[Any]]:
-        """Packets of all asked streams; the last ones, of size 0, make the decoder give what it still holds.
+        """Packets of all asked streams; the last ones, of size 0, make the decoder give what it still holds. Those of
+        a live stream whose format has no time stamps have none.
 
         Raises StreamFault where the stream breaks. The end of a stream is no exception: the iterator ends.
         """
@@ -185,6 +192,8 @@ class Stream:
                     # read, a whole time-out later, fails.
                     self._check_waited(asked_s, NEARLY if not packet.size else 1.0)
                     self._look_for_loss(logs)
+                    if self._untimed:
+                        packet.pts = packet.dts = None
                     yield packet
                     asked_s = self._clock()
             except IndexError:

@@ -21,7 +21,7 @@ class ProbeResult:
     width_px: int = 0
     height_px: int = 0
     fps: float | None = None
-    """Frames per second by their time stamps; None: fewer than two frames had one."""
+    """Frames per second by their time stamps, or, where they have none, as they arrived; None: too few came."""
     claimed_fps: float | None = None
     """What the container says: often wrong."""
     open_s: float | None = None
@@ -88,7 +88,7 @@ def probe(
         codec=seen.codec,
         width_px=seen.size_px[0],
         height_px=seen.size_px[1],
-        fps=1 / statistics.median(steps) if steps else None,
+        fps=1 / statistics.median(steps) if steps else _arrived_fps(seen),
         claimed_fps=seen.claimed_fps,
         open_s=open_s,
         first_frame_s=seen.first_frame_s,
@@ -97,6 +97,13 @@ def probe(
         frames=seen.frames,
         decode_errors=seen.decode_errors,
     )
+
+
+def _arrived_fps(seen: _Seen) -> float | None:
+    """A mean: what is sent in bursts has a median of no time at all."""
+    if seen.stamps_s or seen.frames < 2 or seen.last_came_s <= seen.first_came_s:
+        return None
+    return (seen.frames - 1) / (seen.last_came_s - seen.first_came_s)
 
 
 def _late(seen: _Seen) -> float | None:
@@ -121,6 +128,8 @@ class _Seen:
         self.frames = 0
         self.decode_errors = 0
         self.first_frame_s: float | None = None
+        self.first_came_s = self.last_came_s = 0.0
+        """When the first and the last frame were decoded."""
 
 
 def _watch(stream: Stream, seen: _Seen, started_s: float, watch_s: float, clock: Callable[[], float]) -> None:
@@ -132,8 +141,9 @@ def _watch(stream: Stream, seen: _Seen, started_s: float, watch_s: float, clock:
             for decoded in stream.decode(packet):
                 seen.frames += 1
                 seen.size_px = (decoded.frame.width, decoded.frame.height)
+                seen.last_came_s = clock()
                 if seen.first_frame_s is None:
-                    seen.first_frame_s = clock() - started_s
+                    seen.first_came_s, seen.first_frame_s = seen.last_came_s, seen.last_came_s - started_s
                 if decoded.stamp_s is not None:
                     seen.stamps_s.append(decoded.stamp_s)
                     seen.came_s.append(clock())

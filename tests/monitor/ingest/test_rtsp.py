@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
+import ssl
+import subprocess
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conftest import needs_program
 from tests.monitor.ingest.conftest import LIVE, camera
 
 
@@ -50,6 +57,59 @@ def test_a_live_camera_is_read_whatever_is_left_out_of_decoding(
             assert (health[kind].invalid, health[kind].decode_errors) == ({}, 0)
             numbers = [segment.number for segment in w.of(kind)]
             assert numbers == list(range(len(numbers)))
+
+
+@contextmanager
+def encrypted(port: int, folder: Path) -> Iterator[int]:
+    """The port at which a server's port is reached by TLS."""
+    needs_program("openssl", "openssl")
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    made = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=camera"]
+    paths = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(["openssl", *made, *paths], check=True, capture_output=True)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate, key)
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65_536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back, forth = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(pump(reader, forth), pump(back, writer))
+
+    loop = asyncio.new_event_loop()
+    server = loop.run_until_complete(asyncio.start_server(join, "127.0.0.1", 0, ssl=tls))
+    thread = threading.Thread(target=loop.run_forever, name="TLS")
+    thread.start()
+    yield server.sockets[0].getsockname()[1]
+
+    async def end() -> None:
+        server.close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    asyncio.run_coroutine_threadsafe(end(), loop).result()
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_a_camera_is_read_over_rtsps(
+    watch: Callable[..., Any], rtsp_server: Callable[..., Any], tmp_path: Path, transport: str
+) -> None:
+    server = rtsp_server({"/gate": {"launch": LIVE}}, user="viewer", password="p@ss", digest=True)
+    with encrypted(server.port, tmp_path) as port:
+        address = f"rtsps://viewer:p%40ss@127.0.0.1:{port}/gate"
+        with watch([camera("gate", address, transport=transport)]) as w:
+            w.until(lambda: len(w.valid("gate")) >= 2)
+            assert w.link("gate") == "up"
 
 
 def test_a_server_that_is_killed_and_comes_back_is_found_again(
