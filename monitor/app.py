@@ -42,7 +42,7 @@ from monitor.detectors.canary import clip_of
 from monitor.flow import FRAMES_PER_SEGMENT, BagScore, CameraStatus
 from monitor.ingest.camera import ReaderSettings
 from monitor.ingest.pool import ReaderPool
-from monitor.ingest.wire import EvidenceRequest, EvidenceResult
+from monitor.ingest.wire import EvidenceRequest, EvidenceResult, decoded_by
 from monitor.observe import http
 from monitor.observe import log as log_of
 from monitor.observe.audit import Audit
@@ -104,6 +104,7 @@ class Monitor:
         self._ready = False
         self._heartbeats = Heartbeats()
         self._logged: dict[str, CameraStatus] = {}
+        self._without_gpu: set[str] = set()
         self._disks: dict[str, DiskSpace] = {}
         self._reloading = asyncio.Lock()
         self._decided_s = time.monotonic()
@@ -546,6 +547,7 @@ class Monitor:
         facts = {
             "link": health.link,
             "codec": health.codec,
+            "decoded_by": decoded_by(health),
             "width_px": health.width_px,
             "height_px": health.height_px,
             "source_fps": round(health.source_fps, 2),
@@ -628,6 +630,7 @@ class Monitor:
                 self._publisher.status(name, seen.status, seen.reason, seen.since_wall_s)
             self._tell_pictures()
             self._log_changes(changed)
+            self._log_decoders()
             self._show_console(changed, states)
             await self._decide(self._follow, self._watch.seen())
             await asyncio.sleep(LOOK_EVERY_S)
@@ -665,6 +668,17 @@ class Monitor:
                 self._logged[name] = seen.status
                 bad = seen.status in (CameraStatus.LOST, CameraStatus.DEGRADED)
                 log.log(logging.WARNING if bad else logging.INFO, "camera '%s': %s: %s", name, seen.status, seen.reason)
+
+    def _log_decoders(self) -> None:
+        """Each reason once: it is likely that of all cameras."""
+        for name, health in self._pool.health().items():
+            if health.without_gpu is not None and health.without_gpu not in self._without_gpu:
+                self._without_gpu.add(health.without_gpu)
+                log.warning(
+                    "camera '%s' is decoded by the CPU: %s; each further one that it holds for is counted, not said",
+                    name,
+                    health.without_gpu,
+                )
 
     async def _retain(self) -> None:
         settings = self._plant.evidence
@@ -751,6 +765,7 @@ class Monitor:
         if not self._ready:
             return ProcessFigures()
         incidents, incidents_open = self._alerts.incidents
+        on_gpu = [health.on_gpu for health in self._pool.health().values() if health.on_gpu is not None]
         return ProcessFigures(
             incidents=incidents,
             incidents_open=incidents_open,
@@ -760,6 +775,8 @@ class Monitor:
             mqtt_connected=self._publisher.connected,
             outbox_messages=len(self._outbox),
             outbox_durable=self._outbox.durable,
+            nvdec_asked=len(on_gpu),
+            nvdec_cameras=sum(on_gpu),
             readers=len(self._pool.pids),
             reader_restarts=self._pool.restarts,
             disk_free_bytes={name: space.free_bytes for name, space in self._disks.items()},
@@ -798,8 +815,10 @@ class Monitor:
     def _reader_settings(self, plant: Plant) -> list[ReaderSettings]:
         # Folders as at the start: like everything outside `cameras` they change at the next one.
         folders = self._plant.ingest.file_folders
+        device = self._rings.device
+        scores_on = (device.index or 0) if device.type == "cuda" else None
         return [
-            ReaderSettings.of(camera, camera.fps or self._card_fps, folders=folders)
+            ReaderSettings.of(camera, camera.fps or self._card_fps, folders=folders, scores_on=scores_on)
             for camera in plant.cameras
             if camera.enabled
         ]

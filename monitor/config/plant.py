@@ -177,8 +177,11 @@ class Picture(Settings):
 
 
 class Decode(Settings):
-    """What the decoder leaves out to save CPU, at the cost of accuracy."""
+    """Where a stream is decoded, and what the decoder leaves out to save CPU, at the cost of accuracy."""
 
+    by: Literal["cpu", "nvdec", "auto"] = "cpu"
+    """cpu; nvdec: by NVIDIA's decoder, by the CPU where it cannot; auto: nvdec where a GPU scores, else cpu. NVDEC does
+    not say which pictures of a damaged stream are spoilt."""
     skip_loop_filter: Literal["none", "nonref", "all"] = "none"
     """H.264 and H.265: frames that are not smoothed at block borders: none, those that no other refers to, all."""
     skip_frame: Literal["none", "nonref"] = "none"

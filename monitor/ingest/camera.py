@@ -17,6 +17,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from monitor.ingest import nvdec
 from monitor.ingest.fault import NOT_VIDEO, StreamFault, fault_of, stalled, unanswered
 from monitor.ingest.picture import Polygons
 from monitor.ingest.source import LISTS, SCHEMES, Source, check_device, check_file, resolve
@@ -60,6 +61,8 @@ class ReaderSettings:
     skip_loop_filter: str = "none"
     skip_frame: str = "none"
     """What the decoder leaves out; both are keys of DISCARD."""
+    gpu: int | None = None
+    """Which GPU decodes; None: the CPU."""
     ignore: Polygons = ()
     private: Polygons = ()
     connect_timeout_s: float = 10.0
@@ -77,10 +80,17 @@ class ReaderSettings:
 
     @classmethod
     def of(
-        cls, camera: Camera, fps: float, *, folders: Iterable[Path] | None = None, audio: bool = False
+        cls,
+        camera: Camera,
+        fps: float,
+        *,
+        folders: Iterable[Path] | None = None,
+        audio: bool = False,
+        scores_on: int | None = None,
     ) -> ReaderSettings:
         """Of a configured camera; ``fps`` is what the artefact wants where the camera says nothing, ``folders``
-        the plant's ``ingest.file_folders``."""
+        the plant's ``ingest.file_folders``, ``scores_on`` the GPU that scores (None: the CPU does)."""
+        decodes_on = {"cpu": None, "auto": scores_on, "nvdec": scores_on or 0}
         return cls(
             name=camera.name,
             url=camera.url.path if camera.url.scheme == "file" else camera.url.secret,
@@ -88,6 +98,7 @@ class ReaderSettings:
             fps=camera.fps or fps,
             skip_loop_filter=camera.decode.skip_loop_filter,
             skip_frame=camera.decode.skip_frame,
+            gpu=decodes_on[camera.decode.by],
             ignore=camera.ignore,
             private=camera.private,
             connect_timeout_s=camera.connect_timeout_s,
@@ -122,6 +133,7 @@ class Stream:
         video: VideoStream,
         settings: ReaderSettings,
         clock: Callable[[], float] = time.monotonic,
+        without_gpu: str | None = None,
     ) -> None:
         self._container = container
         self.video = video
@@ -134,6 +146,13 @@ class Stream:
         self._distrusted = 0
         self._healing: set[int | None] = set()
         self.decode_errors = 0
+        self.without_gpu = without_gpu
+        """Why the CPU decodes though the GPU was asked for; part of a sentence."""
+        self._gpu_failures = 0
+        self.awaits_gpu = video.codec_context.is_hwaccel
+        """Until the first picture: then the decoder is there."""
+        if settings.gpu is not None and without_gpu is None and not video.codec_context.is_hwaccel:
+            self.without_gpu = f"NVDEC does not know {self.codec}"
         video.codec_context.thread_count = 1
         # Also for a stream that changes its size. Broken JPEGs would be shown else, grey from the break on, unflagged.
         checked = {"err_detect": "explode"} if self.codec == "mjpeg" else {}
@@ -228,11 +247,29 @@ class Stream:
             frames = self.video.codec_context.decode(packet if packet.size else None)
         except av.error.EOFError:
             return []
-        except (av.error.FFmpegError, OSError, RuntimeError, ValueError):
+        except (av.error.FFmpegError, OSError, RuntimeError, ValueError) as error:
+            self._look_for_gpu(error)
             # Broken bytes. The decoder goes on with the next packet, on references that may be wrong.
             self._lose_trust()
             return []
+        if frames and self.video.codec_context.is_hwaccel:
+            self.awaits_gpu, self._gpu_failures = False, 0
+            self.without_gpu = (
+                None if nvdec.decoded(frames[-1]) else "the GPU has no room, or does not know this format"
+            )
         return [self._judge(frame, packet) for frame in frames]
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.video.codec_context.is_hwaccel and not self.awaits_gpu and self.without_gpu is None
+
+    def _look_for_gpu(self, error: BaseException) -> None:
+        """A GPU that was lost gives errors for ever; broken bytes give one of libav's own."""
+        if not self.video.codec_context.is_hwaccel or not isinstance(error, nvdec.FAILURES):
+            return
+        self._gpu_failures += 1
+        if self._gpu_failures >= nvdec.PATIENCE:
+            raise StreamFault("nvdec", "the GPU does not decode any more; the CPU goes on")
 
     def _lose_trust(self) -> None:
         """Only a key frame that is sent after this heals: decoders give frames late, one sent before may
@@ -271,6 +308,12 @@ def open_stream(settings: ReaderSettings) -> Stream:
         check_device(source)
     elif source.host is not None:
         resolve(source.host, source.port or 0, settings.connect_timeout_s)
+    accelerator, without_gpu = None, None
+    if settings.gpu is not None:
+        try:
+            accelerator = nvdec.offered(settings.gpu)
+        except nvdec.NvdecError as error:
+            without_gpu = str(error)
     asked_s = time.monotonic()
     try:
         container = av.open(
@@ -281,13 +324,16 @@ def open_stream(settings: ReaderSettings) -> Stream:
             timeout=(settings.connect_timeout_s, settings.stall_timeout_s),
             # A title in another encoding (cameras name their sessions so) is no reason to see nothing.
             metadata_errors="replace",
+            hwaccel=accelerator,
         )
     except (av.error.FFmpegError, OSError, RuntimeError, ValueError) as error:
         if time.monotonic() - asked_s >= NEARLY * settings.connect_timeout_s:
             raise unanswered(source.shown, settings.connect_timeout_s) from None
+        if accelerator is not None and isinstance(error, nvdec.FAILURES):
+            raise StreamFault("nvdec", "the GPU's decoder could not be opened; the CPU goes on") from None
         raise fault_of(error, source.shown, settings.connect_timeout_s, opening=True) from None
     try:
-        return Stream(container, _video_of(container, source), settings)
+        return Stream(container, _video_of(container, source), settings, without_gpu=without_gpu)
     except BaseException:
         container.close()
         raise

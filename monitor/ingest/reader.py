@@ -8,11 +8,13 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 import av.error
 from av.packet import Packet
 
 from monitor.flow import FRAMES_PER_SEGMENT, Preprocessing
+from monitor.ingest import nvdec
 from monitor.ingest.camera import Decoded, ReaderSettings, Stream, open_stream
 from monitor.ingest.cutter import Cut, Cutter, Slot
 from monitor.ingest.fault import StreamFault
@@ -80,6 +82,7 @@ class Reader:
         show: Callable[[bytes, float], None] = lambda _jpeg, _captured_wall_s: None,
     ) -> None:
         self.settings = settings
+        self._asked_gpu = settings.gpu
         self.recorder = recorder
         self.cutter = Cutter(settings, preprocessing, take_slot, live=live, resume=resume)
         self._live = live
@@ -97,6 +100,8 @@ class Reader:
         self._was_up = False
         self._size_px = (0, 0)
         self._codec = ""
+        self._on_gpu = False
+        self._without_gpu: str | None = None
         self._frames = self._run_frames = self._segments = 0
         self._errors = self._stream_errors = 0
         self._reconnects = self._stalls = 0
@@ -128,6 +133,8 @@ class Reader:
             width_px=self._size_px[0],
             height_px=self._size_px[1],
             codec=self._codec,
+            on_gpu=None if self._asked_gpu is None else self._on_gpu,
+            without_gpu=self._without_gpu,
             source_fps=self.cutter.segmenter.source_fps if self._frames else 0.0,
             frames_decoded=self._frames,
             segments=self._segments,
@@ -157,6 +164,10 @@ class Reader:
             self._mark(Doing.WAITING)
             if self._stop.is_set():
                 break
+            if fault.reason == "nvdec" and (self._live or not self._run_frames):
+                # Once and for all: a GPU that fails now and then would cost a hole each time.
+                self._give_up_gpu(fault)
+                continue
             if not self._live:
                 self._end_file(fault)
                 return
@@ -194,7 +205,7 @@ class Reader:
             self._mark(Doing.DECODING)
             captured_s, captured_wall_s = time.monotonic(), time.time()
             if packet.stream_index == stream.video.index:
-                for decoded in stream.decode(packet):
+                for decoded in self._decode(stream, packet):
                     self._take(decoded, captured_s, captured_wall_s)
                 self._stream_errors = stream.decode_errors
             if self.recorder is not None and packet.size:
@@ -207,6 +218,28 @@ class Reader:
             if lag_s is not None and limit_s is not None and lag_s > limit_s:
                 raise StreamFault("late", _LATE.format(lag_s=lag_s))
             self._mark(Doing.READING)
+
+    def _decode(self, stream: Stream, packet: Packet) -> list[Decoded]:  # type: ignore[type-arg]
+        if self._asked_gpu is None:
+            return stream.decode(packet)
+        if stream.awaits_gpu:
+            self._mark(Doing.WAITING)
+            with nvdec.TURN:
+                self._mark(Doing.DECODING)
+                frames = stream.decode(packet)
+        else:
+            frames = stream.decode(packet)
+        self._on_gpu = stream.on_gpu
+        if self._on_gpu:
+            self._without_gpu = None
+        elif stream.without_gpu is not None:
+            self._without_gpu = stream.without_gpu
+        return frames
+
+    def _give_up_gpu(self, fault: StreamFault) -> None:
+        self.settings = replace(self.settings, gpu=None)
+        self._on_gpu, self._without_gpu = False, fault.sentence
+        self._lose(fault)
 
     def _take(self, decoded: Decoded, captured_s: float, captured_wall_s: float) -> None:
         self._frames += 1

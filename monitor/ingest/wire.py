@@ -28,6 +28,10 @@ class CameraHealth:
     width_px: int = 0
     height_px: int = 0
     codec: str = ""
+    on_gpu: bool | None = None
+    """Whether NVDEC decodes; None: it was not asked to."""
+    without_gpu: str | None = None
+    """Part of a sentence: why it does not."""
     source_fps: float = 0.0
     """Measured by time stamps, not the container's claim."""
     frames_decoded: int = 0
@@ -90,6 +94,13 @@ class CameraHealth:
             restarts=0,
             suspected=0,
         )
+
+
+def decoded_by(health: CameraHealth) -> str:
+    """For people."""
+    if health.on_gpu:
+        return "NVDEC"
+    return "CPU" if health.without_gpu is None else f"CPU: {health.without_gpu}"
 
 
 def _sum(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:

@@ -66,6 +66,8 @@ class ProcessFigures:
     mqtt_connected: bool | None = None
     outbox_messages: int | None = None
     outbox_durable: bool | None = None
+    nvdec_asked: int | None = None
+    nvdec_cameras: int | None = None
     incidents: int | None = None
     incidents_open: int | None = None
     alerts_late: int | None = None
@@ -167,6 +169,8 @@ SERIES: tuple[Series, ...] = (
     _process("capture_to_acknowledged_seconds", "histogram", "seconds", "From the arrival of the last packet that caused an alert to the broker's acknowledgement of it.", buckets=_UPTO_MINUTES),
     _process("queue_segments", "gauge", "segments", "Segments that wait for the scorer.", figure="queue_segments"),
     _process("mqtt_connected", "gauge", "0 or 1", "1 while the MQTT broker is connected.", figure="mqtt_connected"),
+    _process("nvdec_asked_cameras", "gauge", "cameras", "Cameras that NVIDIA's decoder was asked to decode.", figure="nvdec_asked"),
+    _process("nvdec_cameras", "gauge", "cameras", "Cameras that it decodes; for those that are asked for beside, the CPU does.", figure="nvdec_cameras"),
     _process("outbox_messages", "gauge", "messages", "Alerts that the broker has not acknowledged yet.", figure="outbox_messages"),
     _process("outbox_durable", "gauge", "0 or 1", "1 while alerts are committed to disk; 0: they would be lost with the process.", figure="outbox_durable"),
     _process("incidents_total", "counter", "incidents", "Incidents of many cameras at once.", figure="incidents"),
