@@ -9,7 +9,7 @@ MINUTES ?= 10
 CAMERAS ?= 16
 FILES ?= 10000
 
-.PHONY: help demo test quick lint format faults fuzz soak paced growth viewers shots bench bench-gpu clean
+.PHONY: help demo test quick lint format faults fuzz soak paced demos growth viewers shots bench bench-gpu clean
 
 help:
 	@echo "make demo    watch a staged plant: cameras, scores, alerts (Ctrl-C ends it; SECONDS=90 ends it by itself)"
@@ -19,6 +19,7 @@ help:
 	@echo "make fuzz    FILES=10000 damaged recordings through the reader processes, into .bench/fuzz.json"
 	@echo "make soak    CAMERAS=16 for MINUTES=10 while faults of a SEED happen: into .bench/soak.json and .png"
 	@echo "make paced   the same cameras in peace: losses, memory, latency, into .bench/paced.json"
+	@echo "make demos   ten demos of seeds that nothing has seen, and what they found, into .bench/demos.json"
 	@echo "make growth  what a further camera, longer bags and waiting for a batch cost: into .bench/growth.json"
 	@echo "make viewers does watching slow the scorer? nobody and 20 viewers in turn, into .bench/viewers.json"
 	@echo "make shots   pictures of the console's pages, both themes, three sizes, 4 and 200 cameras, into .bench/shots"
@@ -59,6 +60,9 @@ soak: $(READY)
 
 paced: $(READY)
 	$(BIN)/python -m tests.bench.paced --cameras $(CAMERAS) --minutes $(MINUTES)
+
+demos: $(READY)
+	$(BIN)/python -m tests.bench.demos
 
 growth: $(READY)
 	$(BIN)/python -m tests.bench.growth

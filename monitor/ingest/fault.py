@@ -42,6 +42,10 @@ def fault_of(error: BaseException, shown: str, limit_s: float, *, opening: bool)
         return StreamFault("not_video", f"{shown} asks for more memory than there is: is it damaged?")
     if number == errno.EAGAIN:
         return StreamFault("network", f"{shown} gave no more data: is it whole?")
+    if number == errno.EINVAL and opening:
+        # What libav says of a format that LISTS (source.py) refuses.
+        sentence = "{shown} is no stream: a single picture, or a list of other addresses; name the video itself"
+        return StreamFault("not_video", sentence.format(shown=shown))
     if number == errno.EIO and opening:
         return StreamFault("not_video", f"{shown} broke off before a video could be recognised")
     if number == errno.EIO and shown.startswith("http"):

@@ -75,9 +75,11 @@ def probe(
     try:
         with opener(settings) as stream:
             open_s = clock() - started_s
-            _watch(stream, seen, started_s, watch_s, clock)
+            ended = _watch(stream, seen, started_s, watch_s, clock)
             if not seen.frames:
                 fault = "data comes, but no picture could be decoded"
+            elif ended and seen.frames == 1:
+                fault = "it ended after one picture: is it the address of a stream?"
     except StreamFault as error:
         fault = error.sentence
     steps = [b - a for a, b in zip(seen.stamps_s, seen.stamps_s[1:], strict=False) if b > a]
@@ -132,7 +134,8 @@ class _Seen:
         """When the first and the last frame were decoded."""
 
 
-def _watch(stream: Stream, seen: _Seen, started_s: float, watch_s: float, clock: Callable[[], float]) -> None:
+def _watch(stream: Stream, seen: _Seen, started_s: float, watch_s: float, clock: Callable[[], float]) -> bool:
+    """Whether the stream ended by itself."""
     opened_s = clock()
     seen.codec = stream.codec
     seen.claimed_fps = stream.claimed_fps
@@ -152,4 +155,5 @@ def _watch(stream: Stream, seen: _Seen, started_s: float, watch_s: float, clock:
             seen.decode_errors = stream.decode_errors
         played_s = seen.stamps_s[-1] - seen.stamps_s[0] if seen.stamps_s else 0.0
         if clock() - opened_s > watch_s or played_s > watch_s:
-            return
+            return False
+    return True

@@ -2,7 +2,8 @@
 
 Each camera is a generated recording (640x360, 15 fps, H.264), served over RTSP in a loop by a process of its own.
 Every score is made an alarm (thresholds 0), so that each camera sends an alert message a second all the way to the
-broker; from these come the latencies. Nothing but 127.0.0.1 is spoken to, and everything ends by itself.
+broker; from these come the latencies. Nothing but 127.0.0.1 is spoken to, and everything ends by itself. The rows go to
+``--out``, each sample beside it.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from monitor.stage.files import play_file
 from monitor.stage.layout import SEEDS
 from monitor.stage.rtsp import RtspServer
 from monitor.stage.scenes import Scene, write_clip
+from tests.bench.rows import Row, kept, machine, write
 from tests.e2e.running import RunningMonitor, running
 from tests.faults.rig import UNBOUNDED
 from tests.monitor.alerting.servers import mosquitto, subscriber
@@ -35,6 +37,8 @@ from tests.soak.sample import held, series, total
 FILES, CLIP_S = 8, 20.0
 SAMPLE_EVERY_S = 10.0
 SETTLE_S = 5.0
+KEPT = Path(__file__).parent / "results" / "paced.json"
+"""The run that the README shows."""
 
 
 def serve(pipe: Connection, files: Sequence[Path]) -> None:
@@ -160,16 +164,44 @@ def _mean(samples: Sequence[dict[str, float]]) -> float:
     return float(np.mean([sample["memory_mb"] for sample in samples]))
 
 
+def rows(run: Mapping[str, Any]) -> list[Row]:
+    """What the README says of one run of ``paced``."""
+    who = f"{run['cameras']} cameras 640x360 at 15 fps, {run['minutes']:g} minutes"
+    lost = (
+        f"of {run['segments'] + run['dropped']:.0f}; {run['invalid']:.0f} invalid, {run['reconnects']:.0f} reconnects"
+    )
+    late_s, memory_mb = run["capture_to_subscriber_s"], run["memory_mb"]
+    heard = f"{run['alerts']} alerts; the delay d = 1 is 1.07 s of it"
+    return [
+        Row(name=f"{who}: segments dropped", value=run["dropped"], unit="", limit=lost, target=0),
+        *(
+            Row(name=f"{who}: capture to subscriber, {which}", value=late_s[which], unit="s", limit=heard)
+            for which in ("p50", "p95", "p99")
+        ),
+        Row(
+            name=f"{who}: memory, monitor and readers, second half",
+            value=memory_mb["second_half"],
+            unit="MB",
+            peer="first half",
+            peer_value=memory_mb["first_half"],
+            target=1.02,
+        ),
+        Row(name=f"{who}: monitor and readers", value=run["cores"], unit="cores"),
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.paced", description=__doc__)
     parser.add_argument("--cameras", type=int, default=8)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--out", type=Path, default=Path(".bench/paced.json"))
     arguments = parser.parse_args()
+    on = machine()
     result = paced(arguments.cameras, arguments.minutes)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps({key: value for key, value in result.items() if key != "samples"}, indent=2))
+    write(rows(result), arguments.out, on)
+    whole = arguments.out.with_suffix(".samples.json")
+    whole.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(kept(arguments.out))
 
 
 if __name__ == "__main__":

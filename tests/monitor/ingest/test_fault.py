@@ -17,6 +17,11 @@ from monitor.ingest.fault import fault_of
         (errno.ENOMEM, False, "a.mp4 asks for more memory than there is: is it damaged?"),
         (errno.EAGAIN, False, "a.mp4 gave no more data: is it whole?"),
         (errno.EHOSTUNREACH, True, "there is no route to a.mp4"),
+        (
+            errno.EINVAL,
+            True,
+            "a.mp4 is no stream: a single picture, or a list of other addresses; name the video itself",
+        ),
         (errno.EIO, True, "a.mp4 broke off before a video could be recognised"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import itertools
 import subprocess
 import sys
 import threading
@@ -24,23 +25,37 @@ from tests.monitor.ingest.conftest import camera
 FPS = 8
 
 
+def jpeg(number: int) -> bytes:
+    ramp = ((np.arange(320) * 2 + number * 5) % 256).astype(np.uint8)
+    picture = np.ascontiguousarray(np.broadcast_to(ramp[None, :, None], (180, 320, 3)))
+    return cv2.imencode(".jpg", picture)[1].tobytes()
+
+
 class JpegCamera(http.server.BaseHTTPRequestHandler):
-    """Eight JPEGs a second, as cameras of all ages push them."""
+    """Eight JPEGs a second, as cameras of all ages push them, and single ones at every other address."""
 
     def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-        self.end_headers()
-        began_s, number = time.monotonic(), 0
         with contextlib.suppress(OSError):
-            while True:
-                time.sleep(max(0.0, began_s + number / FPS - time.monotonic()))
-                ramp = ((np.arange(320) * 2 + number * 5) % 256).astype(np.uint8)
-                picture = np.ascontiguousarray(np.broadcast_to(ramp[None, :, None], (180, 320, 3)))
-                data = cv2.imencode(".jpg", picture)[1].tobytes()
-                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
-                self.wfile.write(head.encode() + data + b"\r\n")
-                number += 1
+            if self.path == "/video.mjpg":
+                self._push()
+            else:
+                self._answer("image/jpeg", ("Content-Length", str(len(jpeg(0)))))
+                self.wfile.write(jpeg(0))
+
+    def _answer(self, kind: str, *more: tuple[str, str]) -> None:
+        self.send_response(200)
+        for name, value in (("Content-Type", kind), *more):
+            self.send_header(name, value)
+        self.end_headers()
+
+    def _push(self) -> None:
+        self._answer("multipart/x-mixed-replace; boundary=frame")
+        began_s = time.monotonic()
+        for number in itertools.count():
+            time.sleep(max(0.0, began_s + number / FPS - time.monotonic()))
+            data = jpeg(number)
+            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
+            self.wfile.write(head.encode() + data + b"\r\n")
 
     def log_message(self, *_: object) -> None:
         pass
@@ -83,10 +98,24 @@ def test_pictures_without_time_stamps_are_timed_by_their_arrival(
     assert stamps_s[-1] - stamps_s[0] == pytest.approx(last.captured_s - first.captured_s, abs=0.4)
 
 
+def probed(*addresses: str) -> list[str]:
+    command = [sys.executable, "-m", "monitor", "probe", *addresses]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.splitlines()
+
+
+def test_the_address_of_a_single_picture_is_told_so(address: str) -> None:
+    host = address.removesuffix("/video.mjpg")
+    picture, script = f"{host}/snapshot.jpg", f"{host}/cgi/snapshot"
+    seen, refused = probed(script, picture)
+    assert seen.startswith(f"{script}: mjpeg 320x180, unknown rate, first frame after ")
+    assert seen.endswith(", it ended after one picture: is it the address of a stream?")
+    assert refused == (
+        f"{picture}: {host} is no stream: a single picture, or a list of other addresses; name the video itself"
+    )
+
+
 def test_probe_tells_the_rate_at_which_they_arrive(address: str) -> None:
-    said = subprocess.run(
-        [sys.executable, "-m", "monitor", "probe", address], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
+    (said,) = probed(address)
     words = said.split(", ")
     assert words[0] == f"{address}: mjpeg 320x180"
     assert float(words[1].removesuffix(" frames/s")) == pytest.approx(FPS, rel=0.15)
