@@ -80,10 +80,10 @@ def _score(value: float | None) -> float | None:
 def _statuses(base: sqlite3.Connection, camera: int, from_ms: int, to_ms: int) -> list[Answer]:
     """Those in the span, after the one that held when it began."""
     rows = base.execute(
-        "SELECT at_ms, status, reason FROM statuses WHERE camera = ?1 AND at_ms BETWEEN ?2 AND ?3"
-        " UNION SELECT * FROM (SELECT at_ms, status, reason FROM statuses WHERE camera = ?1 AND at_ms < ?2"
+        "SELECT at_ms, status, reason FROM statuses WHERE camera = :camera AND at_ms BETWEEN :from_ms AND :to_ms"
+        " UNION SELECT * FROM (SELECT at_ms, status, reason FROM statuses WHERE camera = :camera AND at_ms < :from_ms"
         " ORDER BY at_ms DESC LIMIT 1) ORDER BY 1 LIMIT 2000",
-        (camera, from_ms, to_ms),
+        {"camera": camera, "from_ms": from_ms, "to_ms": to_ms},
     )
     return [{"at_s": at_ms / 1000, "status": status, "reason": reason} for at_ms, status, reason in rows]
 
