@@ -45,7 +45,7 @@ LENGTH = 8
 LATE_S = 2.0
 """What p99 may be beyond the stride."""
 STRIDE_S = 16 / 15
-SIZES = {"640x360@15": (640, 360, 15), "1920x1080@25": (1920, 1080, 25)}
+SIZES = {"320x240@30": (320, 240, 30), "640x360@15": (640, 360, 15), "1920x1080@25": (1920, 1080, 25)}
 DEADLINE_S = 0.05
 """The default of scoring.batch_deadline_s."""
 ALWAYS = {"raise_at": 0.0, "clear_at": 0.0, "update_every_s": 10.0}
