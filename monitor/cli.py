@@ -264,18 +264,14 @@ def _check(arguments: argparse.Namespace) -> int:
         _say_artefact_mistake(arguments.file)
         return BAD_CONFIG
     from monitor.detectors.card import read_card
-    from monitor.scoring import proof
     from monitor.scoring.choice import chosen
+    from monitor.scoring.foresight import is_sure
 
     with_canary = plant.canary.every_s is not None
     try:
         scoring, why = chosen(plant.scoring)
-        before = proof.sum_of(scoring, canary=with_canary)
-        if before is None or not proof.known(before):
-            _open(scoring, with_canary)
-            # What changed while it was opened has not been proven.
-            if before is not None and before == proof.sum_of(scoring, canary=with_canary):
-                proof.keep(before)
+        if not is_sure(scoring, canary=with_canary):
+            _open_unless_known(scoring, with_canary)
         card = read_card(scoring.artefact)
         stride, delay = card.bag(scoring.stride, scoring.delay)
     except _mendable() as error:
@@ -293,6 +289,18 @@ def _check(arguments: argparse.Namespace) -> int:
     if card.canary is not None and with_canary and card.canary.flat:
         print(f"{arguments.file}: artefact '{card.name}': {card.canary.flat} (vad-train canary records it anew)")
     return OK
+
+
+def _open_unless_known(scoring: Any, with_canary: bool) -> None:
+    from monitor.scoring import proof
+
+    before = proof.sum_of(scoring, canary=with_canary)
+    if before is not None and proof.known(before):
+        return
+    _open(scoring, with_canary)
+    # What changed while it was opened has not been proven.
+    if before is not None and before == proof.sum_of(scoring, canary=with_canary):
+        proof.keep(before)
 
 
 def _open(scoring: Any, with_canary: bool) -> None:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from monitor.detectors.card import (
+    LARGEST_WEIGHTS,
     SHIPPED,
     ArtefactError,
     CanaryCard,
@@ -48,7 +49,6 @@ __all__ = [
     "verify",
 ]
 
-LARGEST_WEIGHTS = 2_000_000_000
 STORED = (torch.float16, torch.float32)
 
 

@@ -5,6 +5,7 @@ Nothing here needs torch, which takes seconds to import.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -15,6 +16,7 @@ from monitor.config import Thresholds
 SHIPPED = Path(__file__).resolve().parent.parent / "artefacts"
 CLIP = "canary.mp4"
 LARGEST_CARD = 4_000_000
+LARGEST_WEIGHTS = 2_000_000_000
 WIDE = 5
 """How many tolerances the scores of a canary's clip are to move by: a constant is off by half of that somewhere."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -168,6 +170,18 @@ class Card(Part):
         if len(set(names)) < len(names):
             raise ValueError(f"two detectors have the same name: {', '.join(names)}")
         return self
+
+
+def gap_of(wanted: int | None, card: Card) -> int:
+    """``max_gap`` for bags of this artefact (None: l/8, rounded up); ArtefactError where nothing real would be left."""
+    if wanted is None:
+        return min(math.ceil(card.length / 8), card.length - 1)
+    if wanted >= card.length:
+        raise ArtefactError(
+            f"max_gap {wanted} is not possible with artefact '{card.name}': its bags have {card.length} segments, "
+            f"so max_gap is 0 to {card.length - 1}"
+        )
+    return wanted
 
 
 def resolve(name_or_path: str | Path) -> Path:

@@ -1,7 +1,8 @@
 """What was opened once and found good: ``vad-monitor check`` need not open it again while nothing of it changes.
 
-Opening an artefact and its backbone takes torch, whose import alone is 2 s. Everything that opening depends on goes
-into one sum, and the sums of what opened without a fault are kept. A start of the monitor never asks here.
+This is for what foresight.py is not sure of: opening it takes torch, whose import alone is 2 s. Everything that
+opening depends on goes into one sum, and the sums of what opened without a fault are kept. A start of the monitor
+never asks here.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ Shape suffixes: B segments in a batch, K frames, H, W, C of a picture; D of a fe
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from torch import Tensor
 from monitor.config import Scoring
 from monitor.detectors import artefact as artefacts
 from monitor.detectors.artefact import Artefact
-from monitor.detectors.card import ArtefactError, Card
+from monitor.detectors.card import gap_of
 from monitor.features import backbone as backbones
 from monitor.features.backbone import Backbone
 from monitor.features.engine import cpu_threads
@@ -175,18 +174,6 @@ def open_rings(settings: Scoring, *, files: bool) -> Rings:
     max_gap = gap_of(settings.max_gap, card)
     bags = BagSettings(length=card.length, stride=stride, delay=delay, max_gap=max_gap, files=files)
     return Rings(backbone, artefact, bags)
-
-
-def gap_of(wanted: int | None, card: Card) -> int:
-    """``max_gap`` for bags of this artefact (None: l/8, rounded up); ArtefactError where nothing real would be left."""
-    if wanted is None:
-        return min(math.ceil(card.length / 8), card.length - 1)
-    if wanted >= card.length:
-        raise ArtefactError(
-            f"max_gap {wanted} is not possible with artefact '{card.name}': its bags have {card.length} segments, "
-            f"so max_gap is 0 to {card.length - 1}"
-        )
-    return wanted
 
 
 def _times(segment: Segment) -> SegmentTimes:

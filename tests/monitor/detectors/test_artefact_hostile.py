@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from monitor.config import load as load_plant
-from monitor.detectors import artefact
+from monitor.detectors import artefact, outline
 from monitor.detectors.artefact import ArtefactError
 from tests.conftest import ROOT
 from tests.monitor.detectors.test_artefact import a_card, some_parts
@@ -72,10 +72,25 @@ def check(folder: Path) -> bool:
     except ArtefactError as error:
         assert str(error)
         assert "\n\n" not in str(error)
+        assert not foreseen(folder), "what loading refuses was called whole"
         return False
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
     return True
+
+
+def foreseen(folder: Path) -> bool:
+    """What `vad-monitor check` thinks of it without torch."""
+    try:
+        return outline.is_whole(folder, artefact.read_card(folder))
+    except ArtefactError:
+        return False
+
+
+def test_what_is_whole_is_known_to_be_without_torch(good: Path) -> None:
+    assert check(good)
+    assert foreseen(good)
+    assert all(foreseen(card.parent) for card in artefact.SHIPPED.glob("*/card.json"))
 
 
 # -- code in it ------------------------------------------------------------------------------------------------------
@@ -221,6 +236,7 @@ def test_a_detector_larger_than_the_file_is_refused_before_it_is_made(bad: Path)
     write(bad, (bad / "weights.safetensors").read_bytes(), detectors=detectors)
     with pytest.raises(ArtefactError, match=r"size mismatch for .* of detector 'video_classifier': .*100000000"):
         artefact.load(bad)
+    assert not foreseen(bad)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -231,6 +247,7 @@ def test_weights_that_are_no_numbers_are_refused(bad: Path, key: str, value: flo
     write(bad, safetensors.torch.save(tensors))
     with pytest.raises(ArtefactError, match="has values that are no finite numbers"):
         artefact.load(bad)
+    assert not foreseen(bad)
 
 
 @pytest.mark.parametrize(
@@ -242,6 +259,7 @@ def test_a_card_names_no_code(bad: Path, kind: str) -> None:
     write(bad, (bad / "weights.safetensors").read_bytes(), detectors=detectors)
     with pytest.raises(ArtefactError, match=f"there is no detector '{kind}'"):
         artefact.load(bad)
+    assert not foreseen(bad)
 
 
 @pytest.mark.parametrize("name", ["card.json", "weights.safetensors"])
@@ -254,6 +272,14 @@ def test_what_is_no_file_is_not_waited_for(bad: Path, name: str) -> None:
     assert not check(bad)
     (bad / name).unlink()
     (bad / name).symlink_to("/dev/zero")
+    assert not check(bad)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, 1e-8])
+def test_a_standardisation_that_divides_by_zero_is_not_called_whole(bad: Path, value: float) -> None:
+    tensors = safetensors.torch.load_file(bad / "weights.safetensors")
+    tensors["standardise.sd"][3] = value
+    write(bad, safetensors.torch.save({key: tensor.half() for key, tensor in tensors.items()}))
     assert not check(bad)
 
 
@@ -280,6 +306,36 @@ def test_any_bytes_in_the_header_are_refused_or_harmless(
 ) -> None:
     content = (good / "weights.safetensors").read_bytes()
     write(bad, content[:at] + more + content[at + dropped :])
+    check(bad)
+
+
+@fuzz
+@given(st.data())
+def test_any_shapes_are_loaded_or_refused_and_foreseen_no_better(good: Path, bad: Path, data: st.DataObject) -> None:
+    """The card agrees with the file; tensors are dropped, added, named or shaped otherwise, arguments are others."""
+    tensors = safetensors.torch.load_file(good / "weights.safetensors")
+    detectors = json.loads((bad / "card.json").read_text())["detectors"]
+    for _ in range(data.draw(st.integers(0, 2))):
+        key = data.draw(st.sampled_from(sorted(tensors)))
+        tensor = tensors.pop(key)
+        match data.draw(st.sampled_from(["drop", "rename", "more", "flat", "copy", "double"])):
+            case "rename":
+                tensors[key + data.draw(st.sampled_from(["_", ".weight", ".x"]))] = tensor
+            case "more":
+                tensors[key] = torch.cat([tensor, tensor])
+            case "flat":
+                tensors[key] = tensor.reshape(-1, 1)
+            case "copy":
+                tensors |= {key: tensor, f"detectors.{data.draw(st.text(max_size=3))}.x": tensor.clone()}
+            case "double":
+                tensors[key] = tensor.double()
+    for part in detectors:
+        if data.draw(st.booleans()):
+            wanted = data.draw(st.sampled_from(["dimensions", "hidden", "heads", "fc", "fc1", "dropout", "pool", "no"]))
+            part["arguments"][wanted] = data.draw(st.sampled_from([0, 1, 3, 8, 16, 24, 40, 0.3, 1.5, True, "states"]))
+        if data.draw(st.integers(0, 4)) == 0:
+            part["name"] = data.draw(st.sampled_from(["keys", "pop", "forward", "video_classifier", "one"]))
+    write(bad, safetensors.torch.save(tensors), detectors=detectors)
     check(bad)
 
 

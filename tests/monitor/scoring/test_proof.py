@@ -27,8 +27,11 @@ print(code, "torch" in sys.modules, time.process_time() - begin)
 
 @pytest.fixture
 def plant(tmp_path: Path) -> Path:
-    """A plant with an artefact of its own beside it."""
+    """A plant with an artefact of its own beside it, whose detectors foresight.py does not know."""
     shutil.copytree(SHIPPED / "default", tmp_path / "artefact")
+    card = json.loads((tmp_path / "artefact" / "card.json").read_text())
+    card["detectors"][0]["arguments"]["dropout"] = 0
+    (tmp_path / "artefact" / "card.json").write_text(json.dumps(card))
     file = tmp_path / "plant.yaml"
     file.write_text(
         "site: test\nmqtt: {host: 127.0.0.1}\nscoring: {artefact: ./artefact, device: cpu}\n"
@@ -48,6 +51,14 @@ def checked(plant: Path) -> tuple[int, bool, float, str]:
     *_, last = done.stdout.splitlines()
     code, torch, seconds = last.split()
     return int(code), torch == "True", float(seconds), done.stdout + done.stderr
+
+
+def test_the_first_look_at_the_shipped_artefact_needs_no_torch(plant: Path) -> None:
+    plant.write_text(plant.read_text().replace("artefact: ./artefact", "artefact: default"))
+    looks = [checked(plant) for _ in range(3)]
+    assert [look[:2] for look in looks] == [(0, False)] * 3
+    assert min(look[2] for look in looks) < 1
+    assert not (plant.parent / "cache").exists()
 
 
 def test_a_second_look_at_the_same_artefact_needs_no_torch_and_any_change_does(plant: Path) -> None:

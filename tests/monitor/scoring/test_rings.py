@@ -14,11 +14,11 @@ import torch
 from monitor.config import Thresholds
 from monitor.detectors.artefact import Artefact, Card, Standardisation
 from monitor.detectors.bilstm_mil import BiLstmMil
-from monitor.detectors.card import ArtefactError
+from monitor.detectors.card import ArtefactError, gap_of
 from monitor.detectors.ensemble import Ensemble
 from monitor.detectors.video_classifier import VideoClassifier
 from monitor.flow import BagScore, Preprocessing, Segment
-from monitor.scoring.rings import BagSettings, Rings, gap_of
+from monitor.scoring.rings import BagSettings, Rings
 
 D = 8
 Array = npt.NDArray[np.float64]
