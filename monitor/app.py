@@ -740,6 +740,8 @@ class Monitor:
         self._watch.configure(plant.cameras, anew)
         await self._decide(self._alerts.configure, self._alarm_cameras(plant))
         await asyncio.to_thread(self._pool.update, list(read_now.values()))
+        if self._console is not None:
+            self._console.forget_pictures(anew)
         self._scorer.forget(anew)  # last, or segments of the former readers would be in the new rings
         self._metrics.count_reload(applied=True)
         told = {

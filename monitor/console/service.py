@@ -203,6 +203,12 @@ class Console:
         came, self._picture_came = self._picture_came, asyncio.Event()
         came.set()
 
+    def forget_pictures(self, cameras: Iterable[str]) -> None:
+        """What was shown of these may since have become private."""
+        for known in (self._pictures[camera] for camera in cameras if camera in self._pictures):
+            # In place: somebody may be waiting for the next one.
+            known.jpeg, known.captured_s, known.asked_s = b"", 0.0, float("-inf")
+
     # -- what viewers do --------------------------------------------------------------------------------------------
 
     async def picture(self, camera: str, wait_s: float = PICTURE_WAIT_S) -> tuple[bytes, float] | None:
