@@ -483,12 +483,25 @@ def _weights_list(arguments: argparse.Namespace) -> int:
 def _weights_fetch(arguments: argparse.Namespace) -> int:
     from monitor.features import weights
 
+    if not _is_backbone(arguments.backbone):
+        return USAGE
     return _weights_kept(lambda: [weights.fetch(arguments.backbone, sha256=arguments.sha256)])
+
+
+def _is_backbone(name: str) -> bool:
+    from monitor.features import backbone
+
+    known = name in backbone.names()
+    if not known:
+        _say(f"vad-monitor weights: there is no backbone '{name}'; known are {', '.join(backbone.names())}")
+    return known
 
 
 def _weights_import(arguments: argparse.Namespace) -> int:
     from monitor.features import weights
 
+    if not _is_backbone(arguments.backbone):
+        return USAGE
     return _weights_kept(lambda: [weights.take_in(arguments.backbone, arguments.file, sha256=arguments.sha256)])
 
 

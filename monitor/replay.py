@@ -55,9 +55,12 @@ class _Collecting:
     done: threading.Event = field(default_factory=threading.Event)
     error: BaseException | None = None
     finished: int = 0
+    segments: int = 0
+    """Taken so far: one long recording shows nothing else for minutes."""
 
     def take(self, most: int, deadline_s: float, timeout_s: float) -> list[Segment]:
         segments = self.pool.take(most, deadline_s, timeout_s)
+        self.segments += len(segments)
         for segment in segments:
             if segment.invalid is not None:
                 self.rows.setdefault(segment.camera, {})[segment.number] = Row(
@@ -143,11 +146,12 @@ def outcome(file: Path, rows: tuple[Row, ...], health: CameraHealth) -> Replayed
 
 
 def _wait(collecting: _Collecting, files: int, *, quiet: bool) -> None:
-    columns = (TextColumn("replay"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    taken = TextColumn("files, {task.fields[segments]} segments")
+    columns = (TextColumn("replay"), BarColumn(), MofNCompleteColumn(), taken, TimeElapsedColumn())
     with Progress(*columns, disable=quiet, transient=True) as progress:
-        task = progress.add_task("files", total=files)
+        task = progress.add_task("files", total=files, segments=0)
         while not collecting.done.wait(0.1):
-            progress.update(task, completed=collecting.finished)
+            progress.update(task, completed=collecting.finished, segments=collecting.segments)
         progress.update(task, completed=files)
 
 

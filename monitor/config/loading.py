@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from monitor.config.address import HIDDEN, StreamUrl, redact_addresses
 from monitor.config.plant import Camera, HttpMetrics, Mqtt, Plant, is_folder, settings_in
-from monitor.config.problems import ConfigError, Key, Problem, sentence, show_key
+from monitor.config.problems import ConfigError, Key, Problem, did_you_mean, sentence, show_key
 from monitor.config.secret import SECRET_KEYS
 from monitor.config.settings import Settings
 
@@ -133,7 +133,8 @@ class _Loading:
             if "mqtt" not in data:
                 self._add(("mqtt",), "missing: a mapping with host, or embedded, or off")
             else:
-                self._add(("mqtt",), f"expected a mapping with host, or embedded, or off{self._got(('mqtt',))}")
+                meant = did_you_mean(mqtt, ("embedded", "off")) if isinstance(mqtt, str) else ""
+                self._add(("mqtt",), f"expected a mapping with host, or embedded, or off{self._got(('mqtt',))}{meant}")
             return {"kind": "off"}
         mqtt = dict(mqtt)
         self._take_secret_file(mqtt, "password", ("mqtt",))

@@ -184,6 +184,13 @@ def test_wrong_usage_ends_with_2(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("order", [("fetch", "i3d"), ("import", "i3d", "weights.pyth")])
+def test_weights_of_a_backbone_that_there_is_not_are_wrong_usage(order: tuple[str, ...], tmp_path: Path) -> None:
+    answer = vad_monitor(tmp_path, "weights", *order)
+    assert answer.code == 2
+    assert answer.said.startswith("vad-monitor weights: there is no backbone 'i3d'; known are effnet_lite0, i3d_r50")
+
+
 def test_the_demo_names_every_wrong_argument_before_it_begins(tmp_path: Path) -> None:
     wrong = ["--seed", "-1", "--camera-count", "0", "--seconds", "-5", "--json", "nowhere/report.json"]
     assert vad_monitor(tmp_path, "demo", *wrong) == Answer(

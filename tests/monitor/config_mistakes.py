@@ -322,6 +322,14 @@ MISTAKES: list[tuple[str, str, list[str]]] = [
         ["plant.yaml:2: mqtt.tls: is for an external broker; the embedded one takes users (got true)"],
     ),
     (
+        "a misspelt word for the broker",
+        "site: hall\nmqtt: embeded\ncameras: [{name: a, url: 0}]\n",
+        [
+            "plant.yaml:2: mqtt: expected a mapping with host, or embedded, or off (got 'embeded'); "
+            "did you mean 'embedded'?"
+        ],
+    ),
+    (
         "users of an external broker",
         "site: hall\nmqtt: {tls: false, username: u, users: {a: b}}\ncameras: [{name: a, url: 0}]\n",
         ["plant.yaml:2: mqtt.users: users are for the embedded broker (kind: embedded)"],
