@@ -100,7 +100,7 @@ def told(label: str, batch: int, spent: Counter[str], whole_ms: float) -> dict[s
         "wall_ms": whole_ms,
         "between_ms": max(0.0, whole_ms - spent.total()),
         "kinds_ms": dict(kinds.most_common()),
-        "most_ms": dict(spent.most_common(25)),
+        "most_ms": {name[:100]: spent_ms for name, spent_ms in spent.most_common(25)},
     }
 
 
@@ -173,7 +173,8 @@ def draw(said: dict[str, Any], out: Path) -> None:
     axes.set_yticks(range(len(said["bars"])), [bar["what"].replace(": ", "\n") for bar in said["bars"]])
     axes.invert_yaxis()
     axes.margins(x=0.12)
-    axes.set_xlabel(f"milliseconds for {said['bars'][0]['segments']} segments; {said['machine']}")
+    axes.set_title(said["machine"], loc="left", fontsize="medium")
+    axes.set_xlabel(f"milliseconds for {said['bars'][0]['segments']} segments")
     figure.legend(loc="outside lower center", ncols=4, fontsize="small", frameon=False)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

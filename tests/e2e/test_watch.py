@@ -10,6 +10,7 @@ from typing import Any
 
 import av
 import pytest
+import torch
 
 from monitor.alerting.contract import schema
 from tests.e2e.clips import moving_clip
@@ -83,6 +84,26 @@ def test_a_camera_that_is_decoded_cheaply_has_half_the_frames_and_all_the_scores
         assert decoded < 0.65 * whole
         for reason in ("time_jump", "corrupt", "frozen"):
             assert not monitor.metric("vad_camera_segments_invalid_total", camera="cheap", reason=reason)
+        assert monitor.end() == 0
+
+
+@pytest.mark.slow
+def test_cameras_that_ask_for_nvdec_are_watched_whether_it_is_there_or_not(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "yard.mp4", frames=900, fps=30, size_px=(320, 180))
+    by = {"one": "nvdec", "two": "nvdec", "three": "auto", "four": "cpu"}
+    cameras = [{"name": name, "url": clip.as_uri(), "decode": {"by": asked}} for name, asked in by.items()]
+    with running(tmp_path / "monitor", plant(0, cameras) | {"mqtt": "off"}) as monitor:
+        monitor.said("watching 4 cameras")
+        for camera in by:
+            scored = {"name": "vad_camera_segments_scored_total", "camera": camera}
+            eventually(lambda scored=scored: (monitor.metric(**scored) or 0) >= 6, 60, f"scores of {camera}")
+        asked, decoded = monitor.metric("vad_nvdec_asked_cameras"), monitor.metric("vad_nvdec_cameras")
+        if torch.cuda.is_available():
+            assert (asked, decoded) == (3, 3)
+        else:
+            assert (asked, decoded) == (2, 0), "auto is the CPU where the CPU scores"
+            said = monitor.log.count("is decoded by the CPU: libav finds no NVIDIA driver, or no GPU 0")
+            assert said == 1, "once, not for every camera"
         assert monitor.end() == 0
 
 
