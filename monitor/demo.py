@@ -162,7 +162,7 @@ def run(*, seed: int, seconds: float, cameras: int, report: Path | None, folder:
     console = Console()
     with _log_to(folder / "demo.log"):
         result = asyncio.run(_demo(seed, seconds, cameras, folder, console))
-    console.print(result.sentence())
+    console.print(result.sentence(), soft_wrap=True)
     if report is not None:
         report.write_text(json.dumps(asdict(result) | {"found": result.found}, indent=2) + "\n", encoding="utf-8")
     return 0
