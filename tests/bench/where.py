@@ -155,7 +155,7 @@ def draw(said: dict[str, Any], out: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = "vad-monitor"
+    mpl.rcParams.update({"svg.hashsalt": "vad-monitor", "svg.fonttype": "none"})
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(8.4, 1.0 + 0.8 * len(said["bars"])), layout="constrained")
