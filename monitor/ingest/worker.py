@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 import traceback
-from collections import deque
 from multiprocessing.connection import Connection
 from types import TracebackType
 from urllib.parse import unquote, urlsplit
@@ -63,7 +62,7 @@ class Life:
         self._send = send
         self._memory = memory
         self._live = hello.live
-        self._free = deque(order.slots)
+        self._free = list(order.slots)
         self._freed = threading.Condition()
         self._told: CameraHealth | None = None
         records = hello.live and hello.recorder_s > 0
@@ -128,7 +127,8 @@ class Life:
                 # frames that come in a burst would not leave it.
                 if not self._freed.wait(FREE_S if self._live else None) and self._live:
                     return None
-            index = self._free.popleft()
+            # The one that came back last: slots that are not needed are never written, and this one is in the cache.
+            index = self._free.pop()
         return Slot(pictures=self._memory.pictures(index), index=index)
 
     def _deliver(self, cut: Cut) -> None:
