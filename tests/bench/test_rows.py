@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import cpu, crowd, decode, decode_accuracy, gpu, growth, viewers
+from tests.bench import cpu, crowd, decode, decode_accuracy, demos, gpu, growth, paced, viewers
 from tests.bench.rows import Row, kept, machine, table, write
 from tests.conftest import ROOT
 
@@ -39,12 +39,14 @@ def test_what_is_written_is_read_again_with_machine_and_commit(tmp_path: Path) -
     ("mark", "file"),
     [
         ("speed", cpu.KEPT),
+        ("speed-paced", paced.KEPT),
         ("speed-growth", growth.KEPT),
         ("speed-gpu", gpu.KEPT),
         ("speed-crowd", crowd.KEPT),
         ("speed-viewers", viewers.KEPT),
         ("speed-decode", decode.KEPT),
         ("accuracy-decode", decode_accuracy.KEPT),
+        ("accuracy-demos", demos.KEPT),
     ],
 )
 def test_the_readme_shows_the_run_that_is_kept(mark: str, file: Path) -> None:
